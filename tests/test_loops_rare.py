@@ -1,0 +1,427 @@
+"""What happens to loops that run in slices rarely: exceptions between their own lines, crashes, odd loops."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from asyncgen_tools import Runner, drive
+from asyncgen_tools.errors import AsyncgenToolsError
+from asyncgen_tools.loops.asyncio_loop import notice_signals
+from asyncgen_tools.testing import virtual_time
+from tests.children import run_child
+from tests.conftest import BACKENDS
+from tests.thread_state import settled, traces
+from tests.ways import ProbeError, anywhere_fixture as anywhere_fixture, caught, numbers  # noqa: PLC0414  # a fixture
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from tests.conftest import Backend
+    from tests.ways import Way
+
+pytestmark = pytest.mark.asyncgen_leaks("off")  # a loop that goes down leaves generators open
+
+
+def strike(
+    monkeypatch: pytest.MonkeyPatch, runner: Runner, method: str, *errors: BaseException, late: bool = False
+) -> None:
+    """Have the next calls of a method of the runner's loop raise, as the handler of a signal may anywhere.
+
+    Args:
+        monkeypatch: pytest's.
+        runner: whose loop it is.
+        method: the name of the method.
+        errors: what the next calls raise.
+        late: whether they do so at their end instead of their beginning.
+    """
+    loop: Any = vars(runner)["_loop"]
+    left = list(errors)
+    original = getattr(loop, method)
+
+    def struck(*args: Any, **options: Any) -> Any:
+        if left:
+            if late:
+                original(*args, **options)
+            raise left.pop(0)
+        return original(*args, **options)
+
+    monkeypatch.setattr(loop, method, struck)
+
+
+# Exceptions of signal handlers ----------------------------------------------------------------------------------------
+
+
+def test_struck_before_the_loop_runs(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception of a signal handler that strikes when a step has suspended, and its task does not have it yet, is
+    raised in the generator, which finishes its cleanup (A10).
+    """
+    seen: list[object] = []
+
+    async def body() -> AsyncGenerator[int, None]:
+        yield 1
+        try:
+            await backend.sleep(3600)
+        except BaseException as exc:
+            seen.append(exc)
+            await backend.checkpoint()
+            raise
+        finally:
+            seen.append("cleaned up")
+
+    error = ProbeError()
+    with backend.runner() as runner:
+        generator = runner.drive(body())
+        assert next(generator) == 1
+        strike(monkeypatch, runner, "adopt", error)
+        assert caught(next, generator) is error
+        assert seen == [error, "cleaned up"]
+        assert list(generator) == []
+        assert list(runner.drive(numbers())) == [1, 2]
+    assert settled()
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_struck_while_a_task_begins(backend: Backend, monkeypatch: pytest.MonkeyPatch, late: bool) -> None:
+    """An exception that strikes while a generator gets its task leaves no task behind, for which the end of the runner
+    would wait (A10).
+    """
+    error = ProbeError()
+    with backend.runner() as runner:
+        assert list(runner.drive(numbers())) == [1, 2]
+        generator = runner.drive(numbers())
+        strike(monkeypatch, runner, "turn", error, late=late)
+        assert caught(next, generator) is error
+        assert list(generator) == []
+        assert list(runner.drive(numbers())) == [1, 2]
+    assert settled()
+
+
+def test_struck_before_the_first_step(anywhere: Way, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception that strikes before the first step has begun comes out, and the source is not begun (A10)."""
+    error = ProbeError()
+    with anywhere.runner() as runner:
+        source = numbers()
+        generator = runner.drive(source)
+        strike(monkeypatch, runner, "careful_step", error)
+        assert caught(next, generator) is error
+        assert list(generator) == []
+        assert list(runner.drive(numbers())) == [1, 2]
+    assert settled()
+
+
+@pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")  # trio's, of the one that yields in the end
+@pytest.mark.parametrize("how", ["awaits", "yields", "raises", "waits for ever"])
+def test_struck_twice_while_the_loop_runs(backend: Backend, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    """The second exception that strikes while the loop runs ends the waiting, whatever the generator makes of it: it is
+    raised there, and what it raises in return is the context (A10).
+    """
+
+    async def body() -> AsyncGenerator[int, None]:
+        yield 1
+        while True:
+            try:
+                await backend.sleep(3600)
+            except ProbeError:
+                if how == "awaits":
+                    await backend.checkpoint()
+                    raise
+                if how == "raises":
+                    raise KeyError from None
+                if how == "yields":
+                    yield 2
+                    return
+
+    first, second = ProbeError("first"), ProbeError("second")
+    runner = backend.runner()
+    generator = runner.drive(body())
+    assert next(generator) == 1
+    strike(monkeypatch, runner, "slice", first, second)
+    error = caught(next, generator)
+    assert error is second
+    assert isinstance(error.__context__, KeyError if how == "raises" else object)
+    monkeypatch.undo()
+    assert list(generator) == []
+    assert list(runner.drive(numbers())) == [1, 2]
+    runner.close()
+
+
+def test_ctrl_c_while_a_task_ends(backend: Backend) -> None:
+    """Ctrl-C in the turn in which the task of an ended generator goes, when nothing is waited for, is raised in place
+    of the end; the runner is usable (A10).
+    """
+    script = """
+    def press():
+        signal.raise_signal(signal.SIGINT)
+    async def body():
+        yield 1
+        await sleep(0)
+        if BACKEND["backend"] == "trio":
+            trio.lowlevel.current_trio_token().run_sync_soon(press)
+        else:
+            asyncio.get_running_loop().call_soon(press)
+    async def double(number):
+        await sleep(0)
+        return 2 * number
+    with Runner(**BACKEND) as runner:
+        generator = runner.drive(body())
+        next(generator)
+        try:
+            next(generator)
+            say("not interrupted")
+        except KeyboardInterrupt:
+            say("interrupted")
+        say(list(generator), runner.run(double, 21))
+    say(traces())
+    """
+    child = run_child(script, backend, forked=True)
+    assert (child.status, child.out, child.err) == (0, ["interrupted", "[] 42", "[]"], [])
+
+
+def test_ctrl_c_in_the_cleanup_of_another(anywhere: Way) -> None:
+    """In a generator that is closed on the way to a step of another one, because it was dropped in another thread,
+    Ctrl-C is noted first; the second is raised where it strikes, unless trio protects that. It ends the step (A8, A10).
+    """
+    script = """
+    async def rows():
+        try:
+            yield 1
+        finally:
+            signal.raise_signal(signal.SIGINT)
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                say("raised")
+    async def numbers():
+        yield 1
+    with Runner(**BACKEND) as runner:
+        held = [runner.drive(rows())]
+        next(held[0])
+        thread = threading.Thread(target=held.clear)
+        thread.start()
+        thread.join()
+        generator = runner.drive(numbers())
+        try:
+            next(generator)
+        except KeyboardInterrupt:
+            say("interrupted")
+        say(list(generator), list(runner.drive(numbers())))
+    say(traces())
+    """
+    child = run_child(script, anywhere.backend, forked=True)
+    raised = [] if anywhere.backend.name == "trio" else ["raised"]
+    assert (child.status, child.out, child.err) == (0, [*raised, "interrupted", "[] [1]", "[]"], [])
+
+
+def test_no_wakeup_descriptor() -> None:
+    """Where no loop has asked to be woken by signals there is nothing to write, and nothing is changed."""
+    assert signal.set_wakeup_fd(-1) == -1
+    notice_signals()
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+# Timeouts -------------------------------------------------------------------------------------------------------------
+
+
+def test_timeout_after_a_cancellation() -> None:
+    """A step that is being cancelled for another reason may take longer than its timeout for the cleanup (A10, A11)."""
+    log: list[str] = []
+
+    async def body() -> AsyncGenerator[int, None]:
+        tasks = [asyncio.get_running_loop().create_task(bad())]
+        try:
+            yield 1
+            await asyncio.sleep(1000)
+        finally:
+            await asyncio.sleep(100)
+            log.append("cleaned up")
+            assert isinstance(tasks[0].exception(), SystemExit)
+
+    async def bad() -> None:
+        await asyncio.sleep(1)
+        raise SystemExit(3)
+
+    generator = drive(body(), timeout=10, backend_options=virtual_time("asyncio"))
+    assert next(generator) == 1
+    with pytest.raises(SystemExit):
+        next(generator)
+    assert log == ["cleaned up"]
+
+
+# The end of a runner --------------------------------------------------------------------------------------------------
+
+
+def test_task_that_fails_at_the_end() -> None:
+    """What a background task raises when the runner's end cancels it goes to the loop's exception handler (A16)."""
+    contexts: list[dict[str, Any]] = []
+
+    async def fails() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            raise ProbeError
+
+    async def prepare() -> asyncio.Task[None]:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: contexts.append(context))
+        task = loop.create_task(fails())
+        await asyncio.sleep(0)
+        return task
+
+    with Runner() as runner:
+        task = runner.run(prepare)
+    assert [context["message"] for context in contexts] == ["unhandled exception while a runner was closed"]
+    assert contexts[0]["task"] is task
+    assert isinstance(contexts[0]["exception"], ProbeError)
+
+
+def test_dropped_elsewhere_while_the_runner_closes(backend: Backend) -> None:
+    """A generator that another thread drops while the runner closes is closed by that, once (A8, A16)."""
+    log: list[str] = []
+    held: list[Any] = []
+
+    async def body(name: str) -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+        finally:
+            if name == "first":
+                thread = threading.Thread(target=held.clear)
+                thread.start()
+                thread.join(10)
+            log.append(name)
+
+    runner = backend.runner()
+    held.append(runner.drive(body("second")))
+    assert next(held[0]) == 1
+    first = runner.drive(body("first"))
+    assert next(first) == 1
+    with pytest.warns(ResourceWarning, match="was dropped before its end"):
+        runner.close()
+    assert log == ["first", "second"]
+    assert list(backend.drive(numbers())) == [1, 2]
+    assert log == ["first", "second"]
+    assert settled()
+
+
+def test_exit_after_its_thread() -> None:
+    """A generator whose thread has ended is among those of which the exit of the interpreter warns (A8)."""
+    script = """
+    async def rows():
+        yield 1
+    def target():
+        global generator
+        generator = drive(rows(), **BACKEND)
+        next(generator)
+    thread = threading.Thread(target=target)
+    thread.start()
+    thread.join()
+    say("ends")
+    """
+    child = run_child(script, BACKENDS[0], flags=("-Walways",))
+    assert (child.status, child.out) == (0, ["ends"])
+    assert "ResourceWarning: rows was still open at the exit" in "\n".join(child.err)
+
+
+def test_fork_of_another_selector() -> None:
+    """A forked child lets go of a loop whose selector is not the system's fastest, too; the parent goes on (A14)."""
+    script = """
+    import selectors
+    def factory():
+        return asyncio.SelectorEventLoop(selectors.SelectSelector())
+    async def rows():
+        yield 1
+        await sleep(0)
+        yield 2
+    def body():
+        say(list(drive(rows(), **BACKEND)))
+    generator = drive(rows(), backend_options={"loop_factory": factory})
+    next(generator)
+    say(fork(body))
+    say(list(generator))
+    """
+    child = run_child(script, BACKENDS[0])
+    assert (child.status, child.out, child.err) == (0, ["[1, 2]", "0", "[2]"], [])
+
+
+# Trio -----------------------------------------------------------------------------------------------------------------
+
+
+class TestCrashOfTrio:
+    """A system task that raises takes the whole run down."""
+
+    def test_in_a_step(self) -> None:
+        """A step that waits ends with trio's error, and so does nothing afterwards: the runner cannot be used (A14)."""
+        trio = pytest.importorskip("trio", reason="trio is not installed")
+
+        async def crash() -> None:
+            for _ in range(5):
+                await trio.lowlevel.checkpoint()
+            raise ProbeError
+
+        async def body() -> AsyncGenerator[int, None]:
+            trio.lowlevel.spawn_system_task(crash)
+            await trio.sleep_forever()
+            yield 1
+
+        runner = Runner(backend="trio")
+        neighbour = runner.drive(numbers())
+        assert next(neighbour) == 1
+        with pytest.raises(trio.TrioInternalError):
+            next(runner.drive(body()))
+        with pytest.raises(AsyncgenToolsError):
+            runner.run(trio.sleep, 0)
+        runner.close()
+        with suppress(AsyncgenToolsError):
+            neighbour.close()
+        assert traces() == []
+
+    def test_at_the_end(self) -> None:
+        """A run that goes down while the runner closes it is trio's error there (A16)."""
+        trio = pytest.importorskip("trio", reason="trio is not installed")
+
+        async def crash() -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise ProbeError
+
+        async def prepare() -> None:
+            trio.lowlevel.spawn_system_task(crash)
+            await trio.sleep(0)
+
+        runner = Runner(backend="trio")
+        runner.run(prepare)
+        with pytest.raises(trio.TrioInternalError):
+            runner.close()
+        assert settled()
+
+    def test_by_ctrl_c(self) -> None:
+        """Ctrl-C that takes the run down while the runner closes it is a KeyboardInterrupt (A10)."""
+        pytest.importorskip("trio", reason="trio is not installed")
+        script = """
+        @trio.lowlevel.disable_ki_protection
+        async def stubborn():
+            try:
+                await sleep_forever()
+            finally:
+                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
+                say("goes on")
+        async def prepare():
+            trio.lowlevel.spawn_system_task(stubborn)
+            await sleep(0)
+        runner = Runner(**BACKEND)
+        runner.run(prepare)
+        try:
+            runner.close()
+        except KeyboardInterrupt as exc:
+            say(type(exc.__cause__).__name__)
+        say(traces())
+        """
+        child = run_child(script, BACKENDS[2], forked=True)
+        assert (child.status, child.out, child.err) == (0, ["TrioInternalError", "[]"], [])

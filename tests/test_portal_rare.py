@@ -1,0 +1,341 @@
+"""What happens to portals rarely: several errors of cleanups, stubborn generators, hooks, waits of another library."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from asyncgen_tools import Portal
+from asyncgen_tools.errors import ClosedError, StepTimeoutError
+from asyncgen_tools.testing import virtual_time
+from tests.test_host_cancellation import wait_for_event
+from tests.test_portal import portal_fixture as portal_fixture  # noqa: PLC0414  # pytest finds it here
+from tests.ways import ProbeError, caught, numbers, without_collector
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Coroutine
+
+    from tests.conftest import Backend
+
+
+@pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning")  # trio's, of what the body drops
+def test_generators_of_the_body(backend: Backend) -> None:
+    """Generators that the body starts and drops are finalised by the loop, before the portal has closed (A7)."""
+    log: list[str] = []
+
+    async def inner(name: str) -> AsyncGenerator[int, None]:
+        try:
+            while True:
+                yield 1
+        finally:
+            if backend.name == "asyncio":  # trio's cleanup is in a cancelled scope
+                await backend.checkpoint()
+            log.append(name)
+
+    async def body() -> AsyncGenerator[int, None]:
+        async for item in inner("first"):
+            yield item
+            break
+        await backend.checkpoint()
+        async for item in inner("second"):
+            yield item
+
+    with without_collector(), backend.portal() as portal:
+        generator = portal.drive(body())
+        assert [next(generator), next(generator)] == [1, 1]
+    assert sorted(log) == ["first", "second"]
+
+
+def test_close_with_several_errors(backend: Backend) -> None:
+    """What several cleanups raise while the portal closes comes as a group; one that yields is among them (A2, A16)."""
+
+    async def body(error: BaseException | None) -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+        finally:
+            if error is not None:
+                raise error
+            yield 2
+
+    errors = [ProbeError("first"), ProbeError("second")]
+    portal = backend.portal()
+    generators = [portal.drive(body(error)) for error in (*errors, None)]
+    assert [next(generator) for generator in generators] == [1, 1, 1]
+    with pytest.raises(BaseExceptionGroup) as caught_group:
+        portal.close()
+    ignored, *raised = caught_group.value.exceptions
+    assert str(ignored) == "generator ignored GeneratorExit"
+    assert raised == errors[::-1]
+    assert [list(generator) for generator in generators] == [[], [], []]
+
+
+def test_timeout_of_a_stubborn_generator(portal: Portal, backend: Backend) -> None:
+    """One that yields when it is cancelled, and again when it is closed, is finished all the same (A2, A11)."""
+    log: list[str] = []
+
+    async def body() -> AsyncGenerator[int, None]:
+        try:
+            try:
+                await wait_for_event(backend)
+            finally:
+                log.append("cancelled")
+                yield 1
+        finally:
+            log.append("closed")
+            yield 2
+
+    generator = portal.drive(body(), timeout=0.02)
+    assert type(caught(next, generator)) is StepTimeoutError
+    assert log == ["cancelled", "closed"]
+    assert list(generator) == []
+
+
+def test_waits_of_another_library() -> None:
+    """On trio, a wait of asyncio's is a TypeError at the await, and the portal goes on (A14)."""
+    pytest.importorskip("trio")
+    seen: list[str] = []
+
+    async def body() -> AsyncGenerator[int, None]:
+        loop = asyncio.new_event_loop()
+        try:
+            await loop.create_future()
+        except TypeError as exc:
+            seen.append(str(exc))
+        finally:
+            loop.close()
+        yield 1
+
+    with Portal(backend="trio") as portal:
+        assert list(portal.drive(body())) == [1]
+        assert list(portal.drive(numbers())) == [1, 2]
+    assert len(seen) == 1
+    assert "which trio does not know" in seen[0]
+
+
+def test_no_task_for_the_host() -> None:
+    """What keeps a generator from getting its task comes out of its first step; the portal goes on (A14)."""
+
+    def fail(_loop: object, coroutine: Coroutine[Any, Any, Any], **_options: object) -> asyncio.Task[Any]:
+        coroutine.close()
+        raise ProbeError
+
+    async def spoil() -> None:
+        asyncio.get_running_loop().set_task_factory(fail)  # type: ignore[arg-type, unused-ignore]  # of any version's signature
+
+    with Portal() as portal:
+        mending = portal.drive(mended())
+        next(mending)
+        portal.run(spoil)
+        assert isinstance(caught(next, portal.drive(numbers())), ProbeError)
+        assert list(mending) == [2]
+        assert list(portal.drive(numbers())) == [1, 2]
+
+
+async def mended() -> AsyncGenerator[int, None]:
+    """Give the loop back its way to make tasks, in the second step."""
+    yield 1
+    asyncio.get_running_loop().set_task_factory(None)
+    yield 2
+
+
+def test_warning_as_an_error(portal: Portal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under -W error the warning of a generator that the collector found goes to sys.unraisablehook (A8)."""
+    seen: list[object] = []
+    ended = threading.Event()
+
+    def hook(unraisable: Any) -> None:
+        seen.append(unraisable.exc_value)
+
+    monkeypatch.setattr("sys.unraisablehook", hook)
+
+    async def body() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+        finally:
+            ended.set()
+
+    with without_collector(), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        cycle: list[Any] = [portal.drive(body())]
+        next(cycle[0])
+        cycle.append(cycle)
+        del cycle
+        gc.collect()
+        assert ended.wait(10)
+    assert [type(exc) for exc in seen] == [ResourceWarning]
+
+
+# Races ----------------------------------------------------------------------------------------------------------------
+
+
+class HandOver(dict[Any, None]):
+    """What a portal's loop knows of waiting threads; has another thread call something as soon as one begins to wait.
+
+    Args:
+        function: what to call, once.
+        before: whether the loop does not yet know that somebody waits.
+    """
+
+    def __init__(self, function: Callable[[], object], *, before: bool) -> None:
+        super().__init__()
+        self.function: Callable[[], object] | None = function
+        self.before = before
+
+    def __setitem__(self, host: Any, nothing: None) -> None:
+        function, self.function = self.function, None
+        if not self.before:
+            super().__setitem__(host, nothing)
+        if function is not None:
+            thread = threading.Thread(target=function)
+            thread.start()
+            thread.join(10)
+            assert not thread.is_alive()
+        if self.before:
+            super().__setitem__(host, nothing)
+
+
+@pytest.mark.parametrize("whose", ["portal", "generator"])
+def test_closed_at_the_hand_over(backend: Backend, whose: str) -> None:
+    """A step is a ClosedError, and waits for nothing, if another thread closes the portal or the generator just before
+    the loop gets to know of it (A14, A17).
+    """
+    portal = backend.portal()
+    generator = portal.drive(numbers())
+    assert next(generator) == 1
+    close = portal.close if whose == "portal" else generator.close
+    vars(portal)["_loop"].waiting = HandOver(close, before=True)
+    with pytest.raises(ClosedError):
+        next(generator)
+    assert list(generator) == []
+    portal.close()
+
+
+def test_being_closed_at_the_hand_over(portal: Portal, backend: Backend) -> None:
+    """A step is a ClosedError, too, if another thread is just closing the generator, and has to wait for that (A17)."""
+    cleans_up = threading.Event()
+    loop: Any = vars(portal)["_loop"]
+
+    async def body() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+        finally:
+            cleans_up.set()
+            while not any(len(host.line.closers) > 1 for host in loop.hosts):  # until the step waits, too
+                await backend.sleep(0.001)
+
+    generator = portal.drive(body())
+    assert next(generator) == 1
+    closing = threading.Thread(target=generator.close)
+
+    def begin_to_close() -> None:
+        closing.start()
+        assert cleans_up.wait(10)
+
+    loop.waiting = HandOver(begin_to_close, before=True)
+    with pytest.raises(ClosedError):
+        next(generator)
+    closing.join(10)
+    assert not closing.is_alive()
+    assert list(generator) == []
+
+
+def test_crash_at_the_hand_over() -> None:
+    """A step is a ClosedError, too, if the loop goes down just before it would take it (A14)."""
+    portal = Portal()
+    generator = portal.drive(numbers())
+    assert next(generator) == 1
+    loop: Any = vars(portal)["_loop"]
+
+    def crash() -> None:
+        raise SystemExit(3)
+
+    def crash_and_wait() -> None:
+        loop.soon(crash)
+        loop.thread.join(10)
+
+    loop.waiting = HandOver(crash_and_wait, before=False)
+    with pytest.raises(ClosedError) as closed:
+        next(generator)
+    assert isinstance(closed.value.__cause__, SystemExit)
+    with pytest.raises(SystemExit):
+        portal.close()
+
+
+def test_timeout_after_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that is cancelled because an exception struck the waiting thread may take longer than its timeout for the
+    cleanup (A10, A11).
+    """
+    portal = Portal(backend_options=virtual_time("asyncio"))
+    loop: Any = vars(portal)["_loop"]
+    waits, cancelled = threading.Event(), threading.Event()
+    cancel_for = loop.cancel_for
+    error = ProbeError()
+    log: list[str] = []
+
+    def struck(_: Any) -> None:
+        assert waits.wait(10)
+        monkeypatch.undo()
+        raise error
+
+    def cancel_and_tell(*args: Any) -> None:
+        cancel_for(*args)
+        cancelled.set()
+
+    async def body() -> AsyncGenerator[int, None]:
+        waits.set()
+        assert cancelled.wait(10)  # blocks the loop, or its clock would have jumped to the timeout
+        try:
+            await asyncio.sleep(1000)
+            yield 1
+        finally:
+            await asyncio.sleep(1000)
+            log.append("cleaned up")
+
+    generator = portal.drive(body(), timeout=10)
+    loop.cancel_for = cancel_and_tell
+    monkeypatch.setattr(loop, "wait", struck)
+    assert caught(next, generator) is error
+    assert log == ["cleaned up"]
+    portal.close()
+
+
+def test_first_use_runs_ahead(backend: Backend) -> None:
+    """A step of a generator that runs ahead opens the portal, if it is the first use of it (A16)."""
+    portal = backend.portal()
+    assert list(portal.drive(numbers(), prefetch=4)) == [1, 2]
+    portal.close()
+
+
+def test_struck_between_two_steps(portal: Portal, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception of a signal handler that strikes outside of the waiting comes out and closes the generator, whose
+    own error is its context (A10).
+    """
+    log: list[str] = []
+
+    async def body() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+        finally:
+            await backend.checkpoint()
+            log.append("closed")
+            raise LookupError
+
+    loop: Any = vars(portal)["_loop"]
+    step, error = loop.step, ProbeError()
+
+    def struck(*args: Any) -> Any:
+        monkeypatch.undo()
+        step(*args)
+        raise error
+
+    generator = portal.drive(body())
+    monkeypatch.setattr(loop, "step", struck)
+    assert caught(next, generator) is error
+    assert isinstance(error.__context__, LookupError)
+    assert log == ["closed"]
+    assert list(generator) == []
