@@ -66,7 +66,7 @@ def fork(body):
     """Run body in a forked child, which then ends by sys.exit with all that this brings; give its exit status."""
     process = os.fork()
     if process == 0:
-        signal.alarm(10)
+        signal.alarm(50)
         body()
         sys.exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
@@ -178,7 +178,7 @@ def run_child(
     backend: Backend | None = None,
     *,
     flags: Sequence[str] = (),
-    seconds: float = 20,
+    seconds: float = 50,
     forked: bool = False,
 ) -> Child:
     """Run a script to its end.
@@ -199,7 +199,7 @@ def interrupt_child(
     *,
     signals: Sequence[signal.Signals] = (signal.SIGINT,),
     flags: Sequence[str] = (),
-    seconds: float = 20,
+    seconds: float = 50,
     patience: float | None = None,
     forked: bool = False,
     measured: bool = True,

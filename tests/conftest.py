@@ -7,18 +7,23 @@ import gc
 import importlib
 import importlib.util
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, final, overload
 
 import pytest
 
 from asyncgen_tools import Portal, Runner, drive
+from asyncgen_tools.testing import virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterable, Generator, Mapping
 
     from asyncgen_tools import SyncGenerator
     from asyncgen_tools.protocols import SendT, YieldT
+
+
+#: Seconds to give as a timeout that some steps should stay within: nothing on a `Backend.steady`, but for uvloop.
+BRIEF = 0.5
 
 
 @final
@@ -51,6 +56,15 @@ class Backend:
     def portal(self, **options: Any) -> Portal:
         """A new `asyncgen_tools.Portal` on this backend; the caller closes it."""
         return Portal(backend=self.name, backend_options=self.options, **options)
+
+    def steady(self) -> Backend:
+        """The same with virtual time: a timeout strikes where the body waits, however slow the machine is.
+
+        uvloop has none, so there only the length of `BRIEF` keeps a slow machine from being taken for a wait.
+        """
+        if self.id == "uvloop":
+            return self
+        return replace(self, options={**self.options, **virtual_time(self.name)})
 
     async def checkpoint(self) -> None:
         """Suspend once: the loop gets exactly one turn."""

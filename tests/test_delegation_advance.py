@@ -14,7 +14,7 @@ from tests.delegation_helpers import by_hand
 if TYPE_CHECKING:
     from asyncgen_tools.testing import Trace
 
-THOROUGH = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+THOROUGH = settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 #: StopIteration, too, which is thrown into an async generator as StopAsyncIteration.
 OPERATIONS = operations(errors=(KeyError, ValueError, StopIteration, GeneratorExit))
 SCRIPTS = scripts(programs(min_statements=1), operations=OPERATIONS, max_operations=8)

@@ -83,7 +83,7 @@ INTERRUPTED = st.lists(
 
 
 @given(program=programs(), script=INTERRUPTED)
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_expansion(program: Program, script: Script) -> None:
     """B2 to B18: a random tree of generators that wait gives the trace that PEP 828's own expansion gives."""
     # Delegated to, because the return value of a native generator is seen by its expansion only.

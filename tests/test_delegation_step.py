@@ -16,7 +16,7 @@ from tests.delegation_helpers import ignoring_unraisable, seen
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Iterator
 
-THOROUGH = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+THOROUGH = settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -206,10 +206,10 @@ async def test_shielded_cleanup(backend: Backend) -> None:
             cleaned.set()
 
     tracer = Tracer(backend, cleanup=cleanup)
-    scope = anyio.move_on_after(0.01)
-    with scope:
+    with anyio.CancelScope() as scope:
         async with hosted(tracer.items()) as generator:
             await anext(generator)
+            scope.deadline = anyio.current_time() + 0.01
             await anext(generator)
     assert scope.cancelled_caught
     assert cleaned.is_set()

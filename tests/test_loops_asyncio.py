@@ -13,6 +13,7 @@ import pytest
 from asyncgen_tools import Runner, drive
 from asyncgen_tools.errors import MissingLibraryError, StepTimeoutError
 from tests.children import run_child
+from tests.conftest import BRIEF
 from tests.thread_state import settled
 
 if TYPE_CHECKING:
@@ -238,7 +239,7 @@ class TestCancellation:
                 yield 1
                 await asyncio.sleep(60)
 
-        generator = backend.drive(source(), timeout=0.02)
+        generator = backend.steady().drive(source(), timeout=BRIEF)
         assert next(generator) == 1
         with pytest.raises(StepTimeoutError):
             next(generator)
@@ -261,7 +262,7 @@ class TestCancellation:
                 yield 1
                 await asyncio.sleep(60)
 
-        generator = backend.drive(source(), timeout=0.02)
+        generator = backend.steady().drive(source(), timeout=BRIEF)
         assert next(generator) == 1
         with pytest.raises(StepTimeoutError):
             next(generator)

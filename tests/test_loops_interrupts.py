@@ -117,7 +117,7 @@ def check(
     patience: float | None = None,
 ) -> None:
     """Run the script after SCRIPT, interrupted at each `now`; it must end well, write what is given and no error."""
-    child = interrupt_child(SCRIPT + script, backend, signals=signals, seconds=10, patience=patience, forked=True)
+    child = interrupt_child(SCRIPT + script, backend, signals=signals, patience=patience, forked=True)
     assert "\n".join(child.err) == ""
     assert (child.status, child.out) == (0, [*out])
 
@@ -125,7 +125,7 @@ def check(
 def check_survival(script: str, backend: Backend) -> None:
     """Run a script after SCRIPT that interrupts itself at any moment; it must end well, and write no error."""
     child = interrupt_child(
-        SCRIPT + script, backend, signals=(), seconds=10, flags=UNAWAITED, forked=True, measured=False
+        SCRIPT + script, backend, signals=(), flags=UNAWAITED, forked=True, measured=False
     )
     assert "\n".join(child.err) == ""
     assert (child.status, child.out) == (0, ["survived"])

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from asyncgen_tools import Portal, drive
 from asyncgen_tools.errors import StepTimeoutError
+from tests.conftest import BRIEF
 from tests.scopes import kinds_in, task_group
 from tests.test_host_cancellation import wait_for_event
 from tests.ways import ProbeError, caught
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 def drive_briefly_fixture(backend: Backend, request: pytest.FixtureRequest) -> Generator[Drive]:
     """`drive` with a short timeout: the function, or a portal's method."""
     if request.param == "thread":
-        yield partial(drive, backend=backend.name, backend_options=backend.options, timeout=0.02)
+        yield partial(backend.steady().drive, timeout=BRIEF)
     else:
-        with Portal(backend=backend.name, backend_options=backend.options) as portal:
-            yield partial(portal.drive, timeout=0.02)
+        with backend.steady().portal() as portal:
+            yield partial(portal.drive, timeout=BRIEF)
 
 
 @pytest.mark.parametrize("kind", ["native", "anyio"])
@@ -55,12 +55,12 @@ async def slow_to_end(backend: Backend) -> None:
         import trio
 
         with trio.CancelScope(shield=True):
-            await trio.sleep(0.05)
+            await trio.sleep(2 * BRIEF)
     else:
         try:
-            await asyncio.sleep(60)
+            await wait_for_event(backend)
         finally:
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(2 * BRIEF)
 
 
 def test_timeout_while_a_task_group_closes(backend: Backend, drive_briefly: Drive) -> None:

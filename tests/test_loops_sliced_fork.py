@@ -218,7 +218,7 @@ children = []
 for _ in range(2):
     process = os.fork()
     if process == 0:
-        signal.alarm(10)
+        signal.alarm(50)
         worker()
         sys.exit(0)
     children.append(process)
@@ -266,7 +266,7 @@ async def three():
 for number in drive(three(), **BACKEND):
     process = os.fork()
     if process == 0:
-        signal.alarm(10)
+        signal.alarm(50)
         break
     assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
 else:
@@ -286,7 +286,7 @@ def body():
 def target():
     process = os.fork()
     if process == 0:
-        signal.alarm(10)
+        signal.alarm(50)
         try:
             body()
         except BaseException:

@@ -27,6 +27,7 @@ from asyncgen_tools.errors import (
     UnknownBackendError,
     UnsupportedStepError,
 )
+from tests.conftest import BRIEF
 from tests.scopes import CountedLoop, cancelling, current_task, task_group
 from tests.test_host_cancellation import KINDS, RAISED, WAITS, Holding, hold, turns, wait_for_event
 from tests.thread_state import settled
@@ -453,7 +454,7 @@ def test_exit_of_a_task_group(portal: Portal, backend: Backend) -> None:
 
 
 @pytest.mark.parametrize("prefetch", [0, 2])
-def test_timeout(portal: Portal, backend: Backend, prefetch: int) -> None:
+def test_timeout(backend: Backend, prefetch: int) -> None:
     """A step that takes longer than `timeout=` is cancelled, its cleanup awaited; TimeoutError ends g (A11)."""
     log: list[str] = []
 
@@ -466,13 +467,14 @@ def test_timeout(portal: Portal, backend: Backend, prefetch: int) -> None:
                 await backend.checkpoint()
             log.append("cleaned up")
 
-    generator = portal.drive(body(), timeout=0.02, prefetch=prefetch)
-    assert next(generator) == 1
-    with pytest.raises(StepTimeoutError) as timed_out:
-        next(generator)
-    assert isinstance(timed_out.value, TimeoutError)
-    assert log == ["cleaned up"]
-    assert list(generator) == []
+    with backend.steady().portal() as portal:
+        generator = portal.drive(body(), timeout=BRIEF, prefetch=prefetch)
+        assert next(generator) == 1
+        with pytest.raises(StepTimeoutError) as timed_out:
+            next(generator)
+        assert isinstance(timed_out.value, TimeoutError)
+        assert log == ["cleaned up"]
+        assert list(generator) == []
 
 
 # run, managers, close -------------------------------------------------------------------------------------------------

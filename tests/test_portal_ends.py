@@ -287,7 +287,7 @@ def test_interrupts_at_any_moment(backend: Backend) -> None:
             assert struck and portal.run(double, turn) == 2 * turn, turn
     say(begun == closed, traces())
     """
-    child = run_child(script, backend, seconds=40)
+    child = run_child(script, backend)
     assert (child.status, child.out, child.err) == (0, ["True []"], [])
 
 
@@ -392,7 +392,7 @@ def test_fork_during_steps(backend: Backend) -> None:
         thread.join()
     portal.close()
     """
-    child = run_child(script, backend, flags=["-Wignore::DeprecationWarning"], seconds=40)
+    child = run_child(script, backend, flags=["-Wignore::DeprecationWarning"])
     assert (child.status, child.err) == (0, [])
     assert child.out == ["[0, 0, 0]", "closed", "closed", "closed"]
 
@@ -462,7 +462,7 @@ def test_exit_does_not_wait_for_ever(backend: Backend) -> None:
     generator = portal.drive(stubborn())
     next(generator)
     """
-    child = run_child(script, backend, seconds=15)
+    child = run_child(script, backend)
     assert (child.status, child.out, child.err) == (0, [], [])
 
 

@@ -727,7 +727,7 @@ async def close(): await generator.aclose()
 anyio.run(step)
 process = os.fork()
 if process == 0:
-    signal.alarm(10)
+    signal.alarm(50)
     try:
         anyio.run(step)
     except ForkError as error:
