@@ -6,6 +6,7 @@ import asyncio
 import gc
 import importlib
 import importlib.util
+import os
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, final, overload
@@ -99,6 +100,11 @@ def backend(request: pytest.FixtureRequest) -> Backend:
     """The backend of this run of the test."""
     chosen: Backend = request.param
     return chosen
+
+
+def pytest_configure() -> None:
+    """Keep the options of this pytest from those that tests start."""
+    os.environ.pop("PYTEST_ADDOPTS", None)
 
 
 @pytest.hookimpl(wrapper=True)

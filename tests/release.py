@@ -63,7 +63,7 @@ def main() -> int:
 
 def run(*command: str, cwd: Path = CHECKOUT, warnings: bool = False) -> str:
     """What a command prints, with no way from its Python to the checkout but the current directory."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "COV_"))}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PYTHON", "PYTEST_", "COV_"))}
     if not warnings:
         environment["PYTHONWARNINGS"] = "error"
     completed = subprocess.run(
