@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
 from asyncgen_tools.errors import StepTimeoutError
@@ -51,16 +51,11 @@ def test_timeout_inside_a_task_group(backend: Backend, drive_briefly: Drive, kin
 
 async def slow_to_end(backend: Backend) -> None:
     """Take longer than the timeout to be cancelled."""
-    if backend.name == "trio":
-        import trio
-
-        with trio.CancelScope(shield=True):
-            await trio.sleep(2 * BRIEF)
-    else:
-        try:
-            await wait_for_event(backend)
-        finally:
-            await asyncio.sleep(2 * BRIEF)
+    try:
+        await wait_for_event(backend)
+    finally:
+        with anyio.CancelScope(shield=True):
+            await backend.sleep(2 * BRIEF)
 
 
 def test_timeout_while_a_task_group_closes(backend: Backend, drive_briefly: Drive) -> None:
