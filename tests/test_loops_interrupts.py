@@ -124,9 +124,7 @@ def check(
 
 def check_survival(script: str, backend: Backend) -> None:
     """Run a script after SCRIPT that interrupts itself at any moment; it must end well, and write no error."""
-    child = interrupt_child(
-        SCRIPT + script, backend, signals=(), flags=UNAWAITED, forked=True, measured=False
-    )
+    child = interrupt_child(SCRIPT + script, backend, signals=(), flags=UNAWAITED, forked=True, measured=False)
     assert "\n".join(child.err) == ""
     assert (child.status, child.out) == (0, ["survived"])
 

@@ -247,7 +247,7 @@ def test_hang_at_once() -> None:
         yield 1
 
     with pytest.raises(HangError, match=r"in .*hangs"):
-        sweep_close(hangs, timeout=0.05)
+        sweep_close(hangs, timeout=0.4)
 
 
 def test_hang_in_the_cleanup() -> None:
@@ -260,7 +260,7 @@ def test_hang_in_the_cleanup() -> None:
             await asyncio.Event().wait()
 
     with pytest.raises(HangError, match="aclose"):
-        sweep_close(hangs, actions=["aclose"], timeout=0.05)
+        sweep_close(hangs, actions=["aclose"], timeout=0.4)
 
 
 def test_yields_that_are_not_there_again(row: str) -> None:

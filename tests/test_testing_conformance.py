@@ -21,9 +21,10 @@ from asyncgen_tools.errors import (
     UncheckableError,
     UnknownBackendError,
 )
-from asyncgen_tools.testing import check_async_generator, get_backend
+from asyncgen_tools.testing import check_async_generator, conformance, get_backend
 from asyncgen_tools.testing.checks import CHECKS
 from asyncgen_tools.testing.conformance import CHECK_CODES, chosen_checks, examine
+from asyncgen_tools.testing.harness.watchdog import Stuck, Watchdog
 from tests.shelf.broken import BROKEN, Broken
 from tests.shelf.good import GOOD, Good
 from tests.shelf.tools import checkpoint
@@ -287,7 +288,7 @@ async def hangs_stubbornly() -> AsyncGenerator[int, Any]:
 def test_hang_is_bounded_and_located(make: Any, marker: str) -> None:
     """A step that hangs ends after the timeout, whatever it does; the report says which step and where."""
     with pytest.raises(HangError, match=r"step 2 \(anext\)") as caught:
-        check_async_generator(make, timeout=0.2)
+        check_async_generator(make, timeout=0.4)
     assert isinstance(caught.value, TimeoutError)
     assert caught.value.place is not None
     # A loop that computes may be found at its head.
@@ -305,9 +306,38 @@ def test_hang_is_bounded_where_threads_are_traced() -> None:
     threading.settrace(trace)
     try:
         with pytest.raises(HangError, match=r"step 2 \(anext\)"):
-            check_async_generator(hangs_stubbornly, timeout=0.05)
+            check_async_generator(hangs_stubbornly, timeout=0.4)
     finally:
         threading.settrace(before)
+
+
+def test_struck_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the watchdog raises when the run has just come to its end stays inside; the report is of the hang."""
+
+    class Lock:
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+            self.strikes = [Stuck(), Stuck()]
+
+        def __enter__(self) -> None:
+            self.lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self.lock.release()
+            if watchdogs[0].fired and threading.get_ident() == main and self.strikes:
+                raise self.strikes.pop()
+
+    def make(seconds: float) -> Watchdog:
+        watchdog = Watchdog(seconds)
+        monkeypatch.setattr(watchdog, "_lock", Lock())
+        watchdogs.append(watchdog)
+        return watchdog
+
+    main, watchdogs = threading.get_ident(), list[Watchdog]()
+    monkeypatch.setattr(conformance, "Watchdog", make)
+    with pytest.raises(HangError, match=r"step 2 \(anext\)"):
+        check_async_generator(hangs_waiting, timeout=0.4)
+    assert len(watchdogs) == 1
 
 
 def test_hang_in_shielded_code_on_trio() -> None:
@@ -320,7 +350,7 @@ def test_hang_in_shielded_code_on_trio() -> None:
             await trio.sleep_forever()
 
     with pytest.raises(HangError, match="shielded"):
-        check_async_generator(shielded, backends=["trio"], timeout=0.2)
+        check_async_generator(shielded, backends=["trio"], timeout=0.4)
 
 
 def test_unknown_names() -> None:
@@ -621,7 +651,7 @@ def test_hang_in_another_task() -> None:
         yield 2
 
     with pytest.raises(HangError):
-        check_async_generator(choosy, checks=["wrong-task"], backends=["trio"], timeout=0.2)
+        check_async_generator(choosy, checks=["wrong-task"], backends=["trio"], timeout=0.4)
 
 
 def test_hang_that_goes_on() -> None:
@@ -634,7 +664,7 @@ def test_hang_that_goes_on() -> None:
         yield 2
 
     with pytest.raises(HangError):
-        check_async_generator(swallows, checks=["leak"], timeout=0.1)
+        check_async_generator(swallows, checks=["leak"], timeout=0.4)
 
 
 kept: list[Any] = []

@@ -13,15 +13,18 @@ import pytest
 
 from asyncgen_tools import delegating, drive, yield_from
 from asyncgen_tools.errors import LeakError
-from asyncgen_tools.testing import Leak, LeakKind, get_backend, track_async_generators
+from asyncgen_tools.loops.observers import observers
+from asyncgen_tools.testing import Leak, LeakKind, get_backend, leaks, track_async_generators
 from tests.ways import (
+    ProbeError,
     anywhere_fixture as anywhere_fixture,  # noqa: PLC0414  # pytest finds it here
     way_fixture as way_fixture,  # noqa: PLC0414  # pytest finds it here
     without_collector,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Coroutine
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+    from types import FrameType
 
     from asyncgen_tools.testing import LeakTracker
     from tests.conftest import Backend
@@ -409,6 +412,42 @@ def test_hooks_that_outlive_the_tracker() -> None:
     finally:
         sys.set_asyncgen_hooks(*before)
     assert tracker.leaks == []
+
+
+@pytest.mark.parametrize("struck", ["__enter__", "stop"])
+def test_struck_anywhere(struck: str) -> None:
+    """A tracker that an exception strikes where it begins or ends, as one of the watchdog may, can still be stopped."""
+
+    def state() -> list[object]:
+        logger = logging.getLogger("trio.async_generator_errors")
+        return [observers.watchers, sys.get_asyncgen_hooks(), [*logger.filters]]
+
+    before, trace = state(), sys.gettrace()
+    for number in range(100):
+        tracker = track_async_generators()
+        if struck == "stop":
+            tracker.__enter__()
+            kept.clear()
+            get_backend("bare").run(keep)
+        lines = iter(range(number))
+
+        def strike(frame: FrameType, event: str, _: object, lines: Iterator[int] = lines) -> Any:
+            if frame.f_code.co_filename == leaks.__file__ and event == "line" and next(lines, None) is None:
+                raise ProbeError
+            return strike
+
+        sys.settrace(strike)
+        try:
+            getattr(tracker, struck)()
+        except ProbeError:
+            continue
+        else:
+            break
+        finally:
+            sys.settrace(trace)
+            tracker.stop()
+            assert state() == before, number
+    assert 5 < number < 99
 
 
 def test_other_words_are_no_errors(caplog: pytest.LogCaptureFixture) -> None:

@@ -154,20 +154,23 @@ class LeakTracker:
         self.stop()
 
     def stop(self) -> None:
-        """End the tracking, as the end of the block does; nothing happens the second time."""
+        """End the tracking, as the end of the block does; nothing happens the second time.
+
+        What strikes in the middle of it leaves the tracker among those of the thread, and it can be stopped again.
+        """
         if not self._active:
             return
-        self._active = False
-        observers.watchers = without(observers.watchers, self)
         if self._mine is not None and tuple(get_hooks()) == self._mine:
             sys.set_asyncgen_hooks(*self._previous)
         logging.getLogger(TRIO_LOGGER).removeFilter(self._read_log)
         if self._loop is not None and self._loop.get_exception_handler() == self._handle_exception:
             self._loop.set_exception_handler(self._handler)
-        self._loop = None
         for agen in self.unfinished():
             self._note(agen, LeakKind.SUSPENDED)
+        self._loop = None
         self._records.clear()
+        observers.watchers = without(observers.watchers, self)
+        self._active = False
 
     def unfinished(self) -> list[AsyncGenerator[Any, Any]]:
         """The generators that now stand at a yield, in the order of their first steps.

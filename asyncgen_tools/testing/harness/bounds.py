@@ -83,7 +83,10 @@ def run_bounded(
     watching = len(observers.watchers)
     watchdog.begin()
     try:
-        harness.run(collect)
+        try:
+            harness.run(collect)
+        finally:
+            watchdog.rest()
     except KeyboardInterrupt:
         raise
     except BaseException as exc:
@@ -91,7 +94,6 @@ def run_bounded(
         if not watchdog.fired and not (results and isinstance(exc, harness.cancelled)):
             raise
     finally:
-        watchdog.rest()
         for watcher in observers.watchers[watching:]:  # of a task that went down with its loop
             if isinstance(watcher, LeakTracker):  # pragma: no branch  # others are not left behind
                 watcher.stop()

@@ -87,10 +87,15 @@ class Watchdog:
             self.fired, self.place, self._barks = False, None, 0
 
     def rest(self) -> None:
-        """Stop counting; `fired` says whether it was too late."""
-        with self._lock:
-            self._deadline = float("inf")
-            self._cancel = self._watch = None
+        """Stop counting; `fired` says whether it was too late. After this nothing strikes any more."""
+        while True:
+            try:
+                with self._lock:
+                    self._deadline = float("inf")
+                    self._cancel = self._watch = None
+            except Stuck:  # the last one; `suppress` could be struck itself
+                continue
+            return
 
     def _work(self) -> None:
         while not self._ended.wait(max(0.001, min(self._deadline - time.monotonic(), self.seconds))):
