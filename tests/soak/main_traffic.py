@@ -164,6 +164,7 @@ def interrupted(world: World, rng: Random, backend: Backend) -> None:
     if backend.name == "bare":  # nothing cancels a step there, so it strikes inside of the source
         return
     world.complaints.allowed += 3
+    world.complaints.struck += 1
     fired = threading.Event()
 
     def strike() -> None:

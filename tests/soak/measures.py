@@ -121,6 +121,8 @@ class Complaints:
         self.heard: list[str] = []
         self.allowed: int = 0  # how many generators were dropped where a warning must be expected
         self.unclosed: list[str] = []  # the warnings that told of one
+        self.struck: int = 0  # how many signals may have come between the call of a coroutine function and its await
+        self.unawaited: list[str] = []  # the warnings of CPython that tell of one
 
     def listen(self) -> None:
         """Hear everything from now on, in all threads."""
@@ -155,6 +157,8 @@ class Complaints:
         )
         if issubclass(category, ResourceWarning) and dropped:
             self.unclosed.append(f"{filename}:{lineno}: {message}")
+        elif issubclass(category, RuntimeWarning) and str(message).endswith("was never awaited"):
+            self.unawaited.append(f"{filename}:{lineno}: {message}")
         else:
             self.heard.append(f"{filename}:{lineno}: {category.__name__}: {message}")
 
@@ -172,6 +176,8 @@ class Complaints:
 
     def found(self) -> list[str]:
         """What was heard and should not have been."""
+        if len(self.unawaited) > self.struck:
+            return [*self.heard, f"more than {self.struck} coroutines were not awaited:", *self.unawaited[-3:]]
         if len(self.unclosed) > self.allowed:
             return [
                 *self.heard,
