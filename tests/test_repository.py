@@ -81,7 +81,7 @@ def test_ci_runs_the_readme_commands() -> None:
 
 def test_ci_knows_its_environments() -> None:
     """What .ci/run runs side by side, and what it leaves to people, is in tox's list, so none runs twice or never."""
-    for name in ("static", "suites", "by_hand"):
+    for name in ("suites", "by_hand"):
         match = re.search(rf"^{name}=(\S+)$", read(".ci/run"), re.MULTILINE)
         assert match is not None
         listed = tox()["tox"]["env_list"].replace("py{311,312,313}", "py311 py312 py313").split()
