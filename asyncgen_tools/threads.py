@@ -22,7 +22,7 @@ from asyncgen_tools.arguments import checked_count, close_refused, describe
 from asyncgen_tools.bridged_generator import BridgedGenerator
 from asyncgen_tools.errors import ArgumentTypeError, ForkError, PrefetchError, SourceTypeError
 from asyncgen_tools.host import calling_line, own_frames
-from asyncgen_tools.loops.ends import warn_at
+from asyncgen_tools.loops.ends import all_of, warn_at
 from asyncgen_tools.loops.running import current_waiter
 from asyncgen_tools.steps import CLOSE, Operation, Outcome, Raised, Returned, Step, Yielded
 from asyncgen_tools.worker import RunAhead, Worker, finished_outcome, is_iterable
@@ -335,7 +335,7 @@ def ignore(*_: object) -> None:
 
 def at_exit() -> None:
     """Warn of what is open when the interpreter exits: its thread may block for ever, so nobody waits for it."""
-    for engine in list(LIVE):
+    for engine in all_of(LIVE):
         worker = engine.worker
         if worker.process == os.getpid() and not worker.finished and not worker.left:
             engine.warn("was still open at the exit of the interpreter, which does not close it.")

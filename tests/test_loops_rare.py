@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import threading
+import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import pytest
 from asyncgen_tools import Runner, drive
 from asyncgen_tools.errors import AsyncgenToolsError
 from asyncgen_tools.loops.asyncio_loop import notice_signals
+from asyncgen_tools.loops.ends import all_of
 from asyncgen_tools.testing import virtual_time
 from tests.children import run_child
 from tests.conftest import BACKENDS
@@ -20,7 +22,7 @@ from tests.thread_state import settled, traces
 from tests.ways import ProbeError, anywhere_fixture as anywhere_fixture, caught, numbers  # noqa: PLC0414  # a fixture
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterator
 
     from tests.conftest import Backend
     from tests.ways import Way
@@ -325,6 +327,24 @@ def test_exit_after_its_thread() -> None:
     child = run_child(script, BACKENDS[0], flags=("-Walways",))
     assert (child.status, child.out) == (0, ["ends"])
     assert "ResourceWarning: rows was still open at the exit" in "\n".join(child.err)
+
+
+def test_loops_of_other_threads_open_meanwhile() -> None:
+    """Looking at the loops of all threads, as an exit, a fork and a leak tracker do, bears that one opens just then."""
+
+    class Loop:
+        pass
+
+    loops = [Loop(), Loop()]
+
+    class Registry(weakref.WeakSet[Loop]):
+        def __iter__(self) -> Iterator[Loop]:
+            for loop in super().__iter__():
+                self.add(loops[1])  # as another thread may
+                yield loop
+
+    registry = Registry(loops[:1])
+    assert {*all_of(registry)} == {*loops}
 
 
 def test_fork_of_another_selector() -> None:

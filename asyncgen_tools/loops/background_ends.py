@@ -16,7 +16,7 @@ from contextlib import suppress
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, Final
 
-from asyncgen_tools.loops.ends import warn_unclosed
+from asyncgen_tools.loops.ends import all_of, warn_unclosed
 from asyncgen_tools.loops.primitives import State
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def note_collection(phase: str, _info: dict[str, Any]) -> None:
 
 def at_exit() -> None:
     """Close what runs when the interpreter exits, and warn of the generators that are open."""
-    for loop in list(LIVE):
+    for loop in all_of(LIVE):
         hosts = list(loop.hosts)
         try:
             with suppress(Exception):  # nobody is left to take it
@@ -57,7 +57,7 @@ def at_exit() -> None:
 def after_fork_in_child() -> None:
     """Let go of the parent's loops, whose threads are not here."""
     COLLECTING.clear()
-    for loop in list(LIVE):
+    for loop in all_of(LIVE):
         loop.state = State.DISOWNED
         loop.forsake(forked=True)
     LIVE.clear()

@@ -15,7 +15,7 @@ import threading
 import warnings
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from asyncgen_tools.loops.hooks import remove_seal
 
@@ -25,7 +25,18 @@ if TYPE_CHECKING:
     from asyncgen_tools.host import Host
     from asyncgen_tools.loops.sliced_life import SlicedLife
 
-__all__ = ("LIVE", "OwnThread", "loop_inside", "report_unraisable", "this_thread", "warn_at", "warn_unclosed")
+__all__ = (
+    "LIVE",
+    "OwnThread",
+    "all_of",
+    "loop_inside",
+    "report_unraisable",
+    "this_thread",
+    "warn_at",
+    "warn_unclosed",
+)
+
+T = TypeVar("T")
 
 
 class OwnThread:
@@ -63,9 +74,18 @@ this_thread: Final = ThreadState()
 LIVE: Final[weakref.WeakSet[SlicedLife]] = weakref.WeakSet()
 
 
+def all_of(registry: weakref.WeakSet[T]) -> list[T]:
+    """What is in a registry now, which other threads may change while it is read."""
+    while True:
+        try:
+            return list(registry)
+        except RuntimeError:  # it grew
+            continue
+
+
 def loop_inside() -> SlicedLife | None:
     """The sliced loop inside of whose step this thread is, or None."""
-    for loop in list(LIVE):
+    for loop in all_of(LIVE):
         if loop.thread is not None and loop.thread() is this_thread.own and loop.inside():
             return loop
     return None
@@ -98,7 +118,7 @@ def report_unraisable(error: BaseException, name: str) -> None:
 
 def at_exit() -> None:
     """Give up what is open when the interpreter exits: cleanup could wait for ever, and soon nothing works any more."""
-    for loop in list(LIVE):
+    for loop in all_of(LIVE):
         for host in loop.hosts:
             warn_unclosed(host, "was still open at the exit of the interpreter, which does not close it.")
         loop.give_up(forked=False)
@@ -110,7 +130,7 @@ def at_exit() -> None:
 def after_fork_in_child() -> None:
     """Let go of the parent's event loops."""
     remove_seal()
-    for loop in list(LIVE):
+    for loop in all_of(LIVE):
         loop.give_up(forked=True)
     LIVE.clear()
 

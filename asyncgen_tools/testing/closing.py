@@ -72,6 +72,7 @@ def sweep_close(
 
     Returns:
         What happened at each point. Its ending is "closed" or, in a cancelled scope, "cancelled"; others are problems.
+        A generator that yields nothing has no points: a random program may be such a one.
 
     Raises:
         SweepError: the generator raised, stayed unfinished, or `check` raised (AssertionError).
