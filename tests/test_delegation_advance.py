@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given, settings
 
 from asyncgen_tools.steps import Operation, Step
 from asyncgen_tools.strategies import operations, programs, scripts
 from asyncgen_tools.testing import Notes, Program, Script, arecord, assert_same_trace, record
 from tests.delegation_helpers import by_hand
+from tests.test_strategies import QUIET
 
 if TYPE_CHECKING:
     from asyncgen_tools.testing import Trace
 
-THOROUGH = settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+THOROUGH = settings(QUIET, max_examples=200)
 #: StopIteration, too, which is thrown into an async generator as StopAsyncIteration.
 OPERATIONS = operations(errors=(KeyError, ValueError, StopIteration, GeneratorExit))
 SCRIPTS = scripts(programs(min_statements=1), operations=OPERATIONS, max_operations=8)

@@ -10,13 +10,14 @@ import sys
 import types
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from asyncgen_tools.steps import CLOSE, Operation, Step
 from asyncgen_tools.strategies import operations, programs
 from asyncgen_tools.testing import Notes, Program
 from asyncgen_tools.testing.statements import Delegate
 from asyncgen_tools.testing.traces import seen
+from tests.test_strategies import QUIET
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -83,7 +84,7 @@ INTERRUPTED = st.lists(
 
 
 @given(program=programs(), script=INTERRUPTED)
-@settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(QUIET, max_examples=100)
 def test_expansion(program: Program, script: Script) -> None:
     """B2 to B18: a random tree of generators that wait gives the trace that PEP 828's own expansion gives."""
     # Delegated to, because the return value of a native generator is seen by its expansion only.

@@ -8,15 +8,16 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from tests.cpython_suite import delegate_to
 from tests.delegation_helpers import ignoring_unraisable, seen
+from tests.test_strategies import QUIET
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Iterator
 
-THOROUGH = settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+THOROUGH = settings(QUIET, max_examples=200)
 
 
 @pytest.fixture(autouse=True, scope="module")

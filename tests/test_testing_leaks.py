@@ -422,7 +422,7 @@ def test_struck_anywhere(struck: str) -> None:
         logger = logging.getLogger("trio.async_generator_errors")
         return [observers.watchers, sys.get_asyncgen_hooks(), [*logger.filters]]
 
-    before, trace = state(), sys.gettrace()
+    before, trace, number = state(), sys.gettrace(), 0
     for number in range(100):
         tracker = track_async_generators()
         if struck == "stop":
