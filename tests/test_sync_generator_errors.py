@@ -9,10 +9,12 @@ import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 from asyncgen_tools import SyncGenerator, drive
 from asyncgen_tools.errors import BareSuspensionError
+from tests.scopes import task_group
 from tests.ways import (
     STEPS,
     Countdown,
@@ -234,6 +236,42 @@ def test_context_is_the_callers(way: Way) -> None:
         with pytest.raises(ProbeError) as raised:
             next(generator)
     assert raised.value.__context__ is outer
+
+
+@pytest.mark.parametrize("ending", ["close", "drop", "end of the runner"])
+def test_context_of_other_tasks(backend: Backend, ending: str) -> None:
+    """What other tasks raise while a generator is closed has no GeneratorExit of ours as its context, whose traceback
+    would keep the caller's variables alive, and with them generators that the caller has dropped (A8, A9).
+    """
+    contexts: list[object] = []
+
+    async def body() -> AsyncGenerator[int, None]:
+        leaving, done = anyio.Event(), anyio.Event()
+
+        async def child() -> None:
+            await leaving.wait()
+            try:
+                raise ProbeError
+            except ProbeError as error:
+                contexts.append(error.__context__)
+            done.set()
+
+        async with task_group(backend, "native") as start:
+            start(child)
+            try:
+                yield 1
+            finally:
+                leaving.set()
+                await done.wait()
+
+    with backend.runner() as runner:
+        generator = runner.drive(body())
+        assert next(generator) == 1
+        if ending == "close":
+            generator.close()
+        elif ending == "drop":
+            del generator
+    assert contexts == [None]
 
 
 def failing_source(way: Way, first: bool) -> AsyncGenerator[int, Any]:

@@ -88,22 +88,24 @@ class AsyncioLoop(AsyncioHosts, SlicedLoop):
                 try:
                     command = yield host.item
                 except GeneratorExit:
-                    message = self.guarded(self.closing, host)
-                    continue
-                if self.budget > 0 and get_hooks().firstiter is firstiter:
-                    self.budget -= 1
-                    if timeout is not None:
-                        host.deadline = loop.time() + timeout
-                    try:
-                        _enter_task(loop, task)
-                        _set_running_loop(loop)
-                        message = run(send, command)
-                        _set_running_loop(None)
-                        _leave_task(loop, task)
-                    except BaseException as exc:
-                        message = self.guarded(self.failed, host, exc)
+                    pass  # and closed below: what the loop runs there would have it as the context of its errors
                 else:
-                    message = self.guarded(self.careful_step, host, command)
+                    if self.budget > 0 and get_hooks().firstiter is firstiter:
+                        self.budget -= 1
+                        if timeout is not None:
+                            host.deadline = loop.time() + timeout
+                        try:
+                            _enter_task(loop, task)
+                            _set_running_loop(loop)
+                            message = run(send, command)
+                            _set_running_loop(None)
+                            _leave_task(loop, task)
+                        except BaseException as exc:
+                            message = self.guarded(self.failed, host, exc)
+                    else:
+                        message = self.guarded(self.careful_step, host, command)
+                    continue
+                message = self.guarded(self.closing, host)
         except BaseException as exc:
             message = self.guarded(self.disturbed, host, exc)
         if isinstance(message, Returned):

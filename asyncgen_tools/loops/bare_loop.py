@@ -88,17 +88,19 @@ class BareLoop(SlicedLoop):
                 try:
                     command = yield host.item
                 except GeneratorExit:
-                    message = self.guarded(self.closing, host)
-                    continue
-                if get_hooks().firstiter is firstiter and not self.running:
-                    self.running = True
-                    try:
-                        message = run(send, command)
-                    except BaseException as exc:
-                        message = self.guarded(self.failed, host, exc)
-                    self.running = False
+                    pass  # and closed below: what the loop runs there would have it as the context of its errors
                 else:
-                    message = self.guarded(self.careful_step, host, command)
+                    if get_hooks().firstiter is firstiter and not self.running:
+                        self.running = True
+                        try:
+                            message = run(send, command)
+                        except BaseException as exc:
+                            message = self.guarded(self.failed, host, exc)
+                        self.running = False
+                    else:
+                        message = self.guarded(self.careful_step, host, command)
+                    continue
+                message = self.guarded(self.closing, host)
         except BaseException as exc:
             message = self.guarded(self.disturbed, host, exc)
         if isinstance(message, Returned):

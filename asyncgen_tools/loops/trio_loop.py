@@ -91,23 +91,25 @@ class TrioLoop(TrioHosts, SlicedLoop):
                 try:
                     command = yield host.item
                 except GeneratorExit:
-                    message = self.guarded(self.closing, host)
-                    continue
-                if self.budget > 0 and get_hooks().firstiter is firstiter and not state:
-                    self.budget -= 1
-                    if timeout is not None:
-                        host.deadline = clock.current_time() + timeout
-                    try:
-                        state["runner"] = runner
-                        state["task"] = task
-                        library["name"] = "trio"
-                        message = run(send, command)
-                        library["name"] = None
-                        leave()
-                    except BaseException as exc:
-                        message = self.guarded(self.failed, host, exc)
+                    pass  # and closed below: what the loop runs there would have it as the context of its errors
                 else:
-                    message = self.guarded(self.careful_step, host, command)
+                    if self.budget > 0 and get_hooks().firstiter is firstiter and not state:
+                        self.budget -= 1
+                        if timeout is not None:
+                            host.deadline = clock.current_time() + timeout
+                        try:
+                            state["runner"] = runner
+                            state["task"] = task
+                            library["name"] = "trio"
+                            message = run(send, command)
+                            library["name"] = None
+                            leave()
+                        except BaseException as exc:
+                            message = self.guarded(self.failed, host, exc)
+                    else:
+                        message = self.guarded(self.careful_step, host, command)
+                    continue
+                message = self.guarded(self.closing, host)
         except BaseException as exc:
             message = self.guarded(self.disturbed, host, exc)
         if isinstance(message, Returned):
