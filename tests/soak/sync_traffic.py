@@ -49,8 +49,8 @@ def expiring(world: World, rng: Random, backend: Backend) -> None:
 
 def several(world: World, rng: Random, backend: Backend, *, threads: bool = True) -> None:
     """A runner or portal of its own: generators stepped in turn, context managers, calls; its end closes the rest."""
-    # A cancelled child of anyio's task groups is part of a cycle, as is each frame that was waiting for it, down to `use`:
-    # what that leaves open is found by the collector, maybe in a step of the same thread, where nothing can be closed.
+    # A cancelled child of anyio's task groups is part of a cycle, and with it each frame that waited for it, down to
+    # `use`: what that holds is found by the collector, maybe in a step of this thread, where nothing can be closed.
     world.complaints.allowed += 8
     maker = backend.runner if backend.name == "bare" or rng.random() < 0.5 else lambda: world.portal(backend)
     with maker() as driver:
