@@ -21,7 +21,17 @@ from asyncgen_tools.loops.outcomes import consists_of
 from tests.soak.async_traffic import in_a_loop
 from tests.soak.consumers import take
 from tests.soak.sources import OPEN, Source
-from tests.soak.sync_traffic import PATIENCE, closed_elsewhere, contended, expiring, in_threads, one, running, several
+from tests.soak.sync_traffic import (
+    PATIENCE,
+    closed_elsewhere,
+    contended,
+    dropped_in_a_step,
+    expiring,
+    in_threads,
+    one,
+    running,
+    several,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -35,7 +45,15 @@ if TYPE_CHECKING:
 __all__ = ("ACTIONS",)
 
 #: What any thread may do.
-ANYWHERE: Final[tuple[Action, ...]] = (one, several, expiring, closed_elsewhere, contended, in_a_loop)
+ANYWHERE: Final[tuple[Action, ...]] = (
+    one,
+    several,
+    expiring,
+    dropped_in_a_step,
+    closed_elsewhere,
+    contended,
+    in_a_loop,
+)
 
 
 def in_the_middle(world: World, rng: Random, backend: Backend) -> Held:
@@ -206,6 +224,7 @@ ACTIONS: Final[dict[Action, int]] = {
     one: 30,
     several: 10,
     expiring: 2,
+    dropped_in_a_step: 3,
     closed_elsewhere: 5,
     contended: 3,
     in_a_loop: 25,

@@ -96,6 +96,35 @@ async def total(source: Source) -> int:
     return found
 
 
+def dropped_in_a_step(world: World, rng: Random, backend: Backend) -> None:
+    """Generators are dropped inside of steps of another one, where they cannot be closed; the thread does it later."""
+    if backend.name == "bare":  # where they can
+        return
+    count = rng.randrange(1, 4)
+    world.complaints.allowed += count
+    held: list[SyncGenerator[int, Any, Any]] = []
+
+    async def dropping(source: Source) -> AsyncGenerator[int]:
+        try:
+            async with closing(source()) as numbers:
+                async for number in numbers:
+                    if held and rng.random() < 0.5:
+                        held.pop()
+                    yield number
+        finally:
+            held.clear()
+            await source.pause()
+
+    with backend.runner() as runner:
+        for _ in range(count):
+            source = Source(rng, backend, length=6)
+            held.append(runner.drive(source()) if rng.random() < 0.5 else backend.drive(source()))
+            take(held[-1], source, 0, rng.randrange(1, 4))
+        source = Source(rng, backend, kind="plain", length=6)
+        source.depth, source.value = 0, None
+        take(runner.drive(dropping(source)), source, 0, rng.randrange(7))
+
+
 def closed_elsewhere(world: World, rng: Random, backend: Backend) -> None:
     """Another thread closes the generator, or its portal, while this one waits for a step."""
     if backend.name == "bare":
@@ -183,4 +212,4 @@ def in_threads(world: World, rng: Random, actions: tuple[Action, ...], meanwhile
         meanwhile()
 
 
-ANYWHERE: Final[tuple[Action, ...]] = (one, expiring, several, closed_elsewhere, contended)
+ANYWHERE: Final[tuple[Action, ...]] = (one, expiring, several, dropped_in_a_step, closed_elsewhere, contended)
