@@ -120,9 +120,9 @@ class Complaints:
     def __init__(self) -> None:
         self.heard: list[str] = []
         self.allowed: int = 0  # how many generators were dropped where a warning must be expected
-        self.unclosed: list[str] = []  # the warnings that told of one
         self.struck: int = 0  # how many signals may have come between the call of a coroutine function and its await
-        self.unawaited: list[str] = []  # the warnings of CPython that tell of one
+        self.told: Counter[str] = Counter()  # the warnings of each kind
+        self.last: dict[str, str] = {}
 
     def listen(self) -> None:
         """Hear everything from now on, in all threads."""
@@ -156,11 +156,16 @@ class Complaints:
             ("unclosed <P", "unclosed <R")
         )
         if issubclass(category, ResourceWarning) and dropped:
-            self.unclosed.append(f"{filename}:{lineno}: {message}")
+            self.note("unclosed", f"{filename}:{lineno}: {message}")
         elif issubclass(category, RuntimeWarning) and str(message).endswith("was never awaited"):
-            self.unawaited.append(f"{filename}:{lineno}: {message}")
+            self.note("unawaited", f"{filename}:{lineno}: {message}")
         else:
             self.heard.append(f"{filename}:{lineno}: {category.__name__}: {message}")
+
+    def note(self, kind: str, text: str) -> None:
+        """Count a warning of a kind of which some are expected."""
+        self.told[kind] += 1
+        self.last[kind] = text
 
     def hear_unraisable(self, unraisable: Any) -> None:
         """Take what a finalizer raised; Python loses a Ctrl-C that strikes in one."""
@@ -176,12 +181,9 @@ class Complaints:
 
     def found(self) -> list[str]:
         """What was heard and should not have been."""
-        if len(self.unawaited) > self.struck:
-            return [*self.heard, f"more than {self.struck} coroutines were not awaited:", *self.unawaited[-3:]]
-        if len(self.unclosed) > self.allowed:
-            return [
-                *self.heard,
-                f"more than {self.allowed} generators were dropped, the last ones:",
-                *self.unclosed[-3:],
-            ]
-        return self.heard
+        expected = {"unclosed": self.allowed, "unawaited": self.struck}
+        return self.heard + [
+            f"{self.told[kind]} {kind}, of {count} that were expected, the last one: {self.last[kind]}"
+            for kind, count in expected.items()
+            if self.told[kind] > count
+        ]
