@@ -9,6 +9,7 @@ import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 from asyncgen_tools import Runner, drive
@@ -18,12 +19,14 @@ from asyncgen_tools.loops.ends import all_of
 from asyncgen_tools.testing import virtual_time
 from tests.children import run_child
 from tests.conftest import BACKENDS
+from tests.scopes import task_group
 from tests.thread_state import settled, traces
 from tests.ways import ProbeError, anywhere_fixture as anywhere_fixture, caught, numbers  # noqa: PLC0414  # a fixture
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterator
 
+    from asyncgen_tools import SyncGenerator
     from tests.conftest import Backend
     from tests.ways import Way
 
@@ -327,6 +330,62 @@ def test_exit_after_its_thread() -> None:
     child = run_child(script, BACKENDS[0], flags=("-Walways",))
     assert (child.status, child.out) == (0, ["ends"])
     assert "ResourceWarning: rows was still open at the exit" in "\n".join(child.err)
+
+
+@pytest.mark.filterwarnings("ignore:.* was dropped before its end:ResourceWarning")
+@pytest.mark.parametrize("method", ["adopt", "slice", "run_once"])
+def test_collected_where_a_step_begins_to_wait(backend: Backend, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    """A generator that the collector finds where another one's step has just suspended takes nothing away from that:
+    closing it runs the loop, and so what the step waits for (A8).
+    """
+    log: list[str] = []
+    held: list[SyncGenerator[int, None, None]] = []
+
+    async def dropped() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+        finally:
+            for _ in range(10):
+                await backend.checkpoint()
+            log.append("closed")
+
+    async def waiting() -> AsyncGenerator[int, None]:
+        event = anyio.Event()
+
+        async def child() -> None:
+            await begun.wait()
+            event.set()
+
+        begun = anyio.Event()
+        async with task_group(backend, "native") as start:
+            start(child)
+            yield 1
+            begun.set()
+            await event.wait()
+            log.append("stepped")
+            yield 2
+            await backend.checkpoint()
+            yield 3
+
+    with backend.runner() as runner:
+        generator = runner.drive(waiting())
+        assert next(generator) == 1
+        held.append(runner.drive(dropped()))
+        next(held[0])
+        loop: Any = vars(runner)["_loop"]
+        method = "work_off" if (backend.name, method) == ("trio", "run_once") else method
+        original = getattr(loop, method)
+
+        def struck(*args: Any) -> Any:
+            held.clear()
+            return original(*args)
+
+        monkeypatch.setattr(loop, method, struck)
+        assert next(generator) == 2
+        monkeypatch.undo()
+        assert next(generator) == 3
+    assert sorted(log) == ["closed", "stepped"]
+    assert settled()
 
 
 def test_loops_of_other_threads_open_meanwhile() -> None:

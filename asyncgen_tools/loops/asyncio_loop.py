@@ -167,14 +167,21 @@ class AsyncioLoop(AsyncioHosts, SlicedLoop):
             self.loop.call_soon(notice_signals)
 
     def slice(self, host: Host | None) -> None:
-        """Run the loop until the host's step has ended, or once."""
-        self.waiting = host
+        """Run the loop until the host's step has ended, or once.
+
+        The collector may strike anywhere here, and close a generator that it finds, which runs the loop inside of this.
+        """
+        outer, self.waiting = self.waiting, host
         try:
-            self.run_once()
-            while host is not None and host.outcome is None:
+            if host is None:
                 self.run_once()
+            else:
+                while host.outcome is None:
+                    self.run_once()
         finally:
-            self.waiting = None
+            self.waiting = outer
+            if outer is not None and outer.outcome is not None:  # the loop is about to run for a step that has ended
+                self.loop.stop()
             self.budget = 0 if self.shielded or self.state is not State.OPEN else TURN
 
     def run_once(self) -> None:

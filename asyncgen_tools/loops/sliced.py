@@ -212,6 +212,7 @@ class SlicedLoop(SlicedLife):
                 if raised is not exc:
                     exc.__context__ = raised
                 break
+        self.leave(host)
         try:
             self.cancel(host, lambda: exc)
             self.turn()

@@ -102,8 +102,9 @@ class TrioLoop(TrioHosts, SlicedLoop):
                             state["task"] = task
                             library["name"] = "trio"
                             message = run(send, command)
-                            library["name"] = None
-                            leave()
+                            if message is PARKED:  # else adopt() leaves
+                                library["name"] = None
+                                leave()
                         except BaseException as exc:
                             message = self.guarded(self.failed, host, exc)
                     else:
@@ -194,12 +195,19 @@ class TrioLoop(TrioHosts, SlicedLoop):
             self.turn()
 
     def borrow(self, host: Host, function: Callable[[Any], Any], argument: Any) -> Any:
+        """Where the step suspends, the thread stays in the run until `adopt` has blocked the host for it.
+
+        Otherwise a generator that the collector closes in between might run the loop, and with it the rest of the step.
+        """
         self.state_here.update(runner=self.runner, task=host.task)
         self.library_here["name"] = "trio"
+        message: Any = PARKED
         try:
-            return host.context.run(function, argument)
+            message = host.context.run(function, argument)
+            return message
         finally:
-            self.leave(host)
+            if isinstance(message, Marker):
+                self.leave(host)
 
     def leave(self, host: Host) -> None:
         state = self.state_here
@@ -228,14 +236,14 @@ class TrioLoop(TrioHosts, SlicedLoop):
         self.slice(None)
 
     def slice(self, host: Host | None) -> None:
-        self.waiting = host
+        outer, self.waiting = self.waiting, host  # the collector may strike here, and close a generator that it finds
         try:
             if host is None:
                 self.work_off(lambda: True)
             else:
                 self.work_off(lambda: host.outcome is not None)
         finally:
-            self.waiting = None
+            self.waiting = outer
 
     def work_off(self, done: Callable[[], bool]) -> None:
         """Run ticks, and whatever else is on the callback queue, until something is done; at least one."""
@@ -261,7 +269,10 @@ class TrioLoop(TrioHosts, SlicedLoop):
         if error is not None:
             return self.attempt(host, host.body.throw, error)
         host.outcome = None
-        self.call(lambda: self.block(host, message))
+        try:
+            self.block(host, message)
+        finally:
+            self.leave(host)
         try:
             self.slice(host)
         except BaseException as exc:
