@@ -57,9 +57,10 @@ TESTS: Final = {
     "portal": "portal portal_rare portal_threads portal_prefetch portal_ends",
     "loops/[a-z_]*background": "portal portal_rare portal_threads portal_prefetch host_cancellation portal_ends",
     "loops/bare": "loops_bare sync_generator runner loops_sliced",
-    "loops/[a-z]*_task": "hosted hosted_cancellation threads",
+    "loops/([a-z]*_task|running)": "hosted hosted_cancellation threads",
     "loops/": "host loops_rare loops_sliced loops_trio loops_asyncio loops_hooks runner loops_outcomes loops_admission"
-    " host_cancellation sync_generator_errors portal loops_sliced_drop loops_interrupts loops_sliced_fork hosted",
+    " host_cancellation sync_generator_errors portal loops_sliced_drop loops_interrupts loops_sliced_fork hosted"
+    " hosted_cancellation testing_leaks",
 }
 #: The replacements of an operator that are made, besides the operators of cosmic-ray that replace no operator.
 REPLACEMENTS: Final = re.compile(
