@@ -394,6 +394,30 @@ class TestElsewhere:
         assert "opened" in resource.events
         assert settled()
 
+    def test_thread_that_ends_soon(self, resource: Resource, unraisable: list[Any]) -> None:
+        """Dropped elsewhere while its thread lives, which then ends without any other step: there is no second warning,
+        of an event loop that nobody has closed either (A8).
+        """
+        generators: list[Any] = []
+        begun, dropped = threading.Event(), threading.Event()
+
+        def body() -> None:
+            generators.append(resource.drive())
+            next(generators[0])
+            begun.set()
+            dropped.wait(60)
+
+        with lost_generator():
+            thread = threading.Thread(target=body)
+            thread.start()
+            assert begun.wait(60)
+            generators.clear()
+            dropped.set()
+            thread.join()
+        assert unraisable == []
+        assert resource.events[0] == "opened"
+        assert settled()
+
     def test_thread_that_dies_with_it(self, resource: Resource) -> None:
         """A local variable of a thread that ends is closed there, before the thread is gone (A8)."""
 
