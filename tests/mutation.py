@@ -364,6 +364,8 @@ def main() -> None:
     if options.list:
         print(*chosen, sep="\n")
         return
+    # It may have been inherited as ignored: so shells start what they put behind, and Ctrl-C would not be looked at.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["HYPOTHESIS_NO_PLUGINS"] = "1"  # ours would import the package, here and once for all
     for name in PRELOADED:
         with contextlib.suppress(ImportError):
