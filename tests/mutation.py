@@ -57,9 +57,10 @@ TESTS: Final = {
     "portal": "portal portal_rare portal_threads portal_prefetch portal_ends",
     "loops/[a-z_]*background": "portal portal_rare portal_threads portal_prefetch host_cancellation portal_ends",
     "loops/bare": "loops_bare sync_generator runner loops_sliced",
-    "loops/[a-z]*_task": "hosted hosted_cancellation threads",
+    "loops/([a-z]*_task|running)": "hosted hosted_cancellation threads",
     "loops/": "host loops_rare loops_sliced loops_trio loops_asyncio loops_hooks runner loops_outcomes loops_admission"
-    " host_cancellation sync_generator_errors portal loops_sliced_drop loops_interrupts loops_sliced_fork hosted",
+    " host_cancellation sync_generator_errors portal loops_sliced_drop loops_interrupts loops_sliced_fork hosted"
+    " hosted_cancellation testing_leaks",
 }
 #: The replacements of an operator that are made, besides the operators of cosmic-ray that replace no operator.
 REPLACEMENTS: Final = re.compile(
@@ -363,6 +364,8 @@ def main() -> None:
     if options.list:
         print(*chosen, sep="\n")
         return
+    # It may have been inherited as ignored: so shells start what they put behind, and Ctrl-C would not be looked at.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ["HYPOTHESIS_NO_PLUGINS"] = "1"  # ours would import the package, here and once for all
     for name in PRELOADED:
         with contextlib.suppress(ImportError):

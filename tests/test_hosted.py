@@ -298,6 +298,10 @@ async def test_attributes(backend: Backend) -> None:
         assert aiter(generator) is generator
         await generator.aclose()
         assert generator.ag_frame is None
+    async with hosted(numbers()) as generator:
+        assert [item async for item in generator] == [1, 2]
+        assert generator.ag_frame is None
+        assert generator.ag_code is numbers.__code__
 
 
 # Ends of the block

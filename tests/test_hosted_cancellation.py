@@ -310,10 +310,66 @@ async def test_error_beside_a_cancellation(backend: Backend) -> None:
 
 
 @on_every_backend
+async def test_exit_beside_a_cancellation(backend: Backend) -> None:
+    """A group of nothing but the step's cancellation and GeneratorExit is that cancellation, as a scope takes it."""
+
+    async def source() -> AsyncGenerator[int]:
+        yield 1
+        try:
+            await anyio.sleep_forever()
+        except BaseException as exc:
+            raise BaseExceptionGroup("both", [exc, GeneratorExit()]) from None
+
+    async with hosted(source()) as generator:
+        await anext(generator)
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await anext(generator)
+        assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_cancelled_natively_while_the_block_is_left(fails: bool) -> None:
+    """`Task.cancel` while the end of the block waits cancels the cleanup, then the task, unless the cleanup raises
+    something of its own.
+    """
+
+    async def main() -> None:
+        closing = asyncio.Event()
+        left: list[bool] = []
+
+        async def source() -> AsyncGenerator[int]:
+            try:
+                yield 1
+            finally:
+                closing.set()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    if fails:
+                        raise ProbeError
+
+        async def consume() -> None:
+            async with hosted(source()) as generator:
+                await anext(generator)
+            left.append(True)
+
+        task = asyncio.create_task(consume())
+        await closing.wait()
+        task.cancel()
+        with pytest.raises(ProbeError if fails else asyncio.CancelledError):
+            await task
+        assert left == []
+
+    asyncio.run(main())
+
+
+@on_every_backend
 async def test_left_while_another_task_steps(backend: Backend) -> None:
     """The end of the block cancels a step that another task waits for, and that task is told by a clear error."""
     tracer = Tracer(backend)
     results: list[BaseException] = []
+    cancelled_class = anyio.get_cancelled_exc_class()
     async with anyio.create_task_group() as group:
         async with hosted(tracer.items()) as generator:
             await anext(generator)
@@ -330,6 +386,7 @@ async def test_left_while_another_task_steps(backend: Backend) -> None:
         assert tracer.log[-1] == "end"
     assert [type(error) for error in results] == [StepCancelledError]
     assert "block was left" in str(results[0])
+    assert type(results[0].__cause__) is cancelled_class
 
 
 @on_every_backend
@@ -342,11 +399,13 @@ async def test_swallowed_cancellation(backend: Backend) -> None:
             await anyio.sleep_forever()
         yield 2
 
+    items: list[int] = []
     async with hosted(source()) as generator:
         await anext(generator)
         with anyio.move_on_after(0.01) as scope:
-            assert await anext(generator) == 2
+            items.append(await anext(generator))
         assert scope.cancel_called
+    assert items == [2]
 
 
 def test_cancelled_natively() -> None:

@@ -223,6 +223,30 @@ def test_ctrl_c_in_the_cleanup_of_another(anywhere: Way) -> None:
     assert (child.status, child.out, child.err) == (0, [*raised, "interrupted", "[] [1]", "[]"], [])
 
 
+@pytest.mark.parametrize("entered", [False, True])
+def test_ctrl_c_while_the_loop_opens(backend: Backend, monkeypatch: pytest.MonkeyPatch, entered: bool) -> None:
+    """Ctrl-C while a runner opens its loop is raised when that is open, once, and the runner can be used (A10)."""
+    runner = backend.runner()
+    loop: Any = vars(runner)["_loop"]
+    original = loop.start
+
+    def start(seal: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        original(seal)
+
+    monkeypatch.setattr(loop, "start", start)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # it may have been inherited as ignored
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            runner.__enter__() if entered else runner.run(backend.checkpoint)
+        with runner:
+            runner.run(backend.checkpoint)
+            assert list(runner.drive(numbers())) == [1, 2]
+        assert settled()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_no_wakeup_descriptor() -> None:
     """Where no loop has asked to be woken by signals there is nothing to write, and nothing is changed."""
     assert signal.set_wakeup_fd(-1) == -1

@@ -6,13 +6,15 @@ import gc
 import sys
 import threading
 import warnings
+import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
 
-from asyncgen_tools import drive
+from asyncgen_tools import SyncGenerator, drive
+from asyncgen_tools.loops.ends import this_thread
 from tests.children import run_child
 from tests.test_loops_sliced import in_thread, run_natively
 from tests.thread_state import settled, traces
@@ -21,7 +23,6 @@ from tests.ways import without_collector
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
 
-    from asyncgen_tools import SyncGenerator
     from tests.conftest import Backend
 
 
@@ -124,6 +125,20 @@ class TestOwnThread:
         with pytest.raises(LookupError):
             consume()
         assert resource.events == ALL
+
+    def test_thread_lets_go_of_the_loop(self, resource: Resource) -> None:
+        """A thread keeps a loop as long as that has a generator, and no longer, however it ended (A8, A18)."""
+        busy = this_thread.own.busy
+        for end in (list, SyncGenerator.close, next):
+            generator = resource.drive()
+            assert next(generator) == 0
+            (loop,) = map(weakref.ref, busy)
+            end(generator)
+            del generator
+            assert len(busy) == 0
+            gc.collect()
+            assert loop() is None
+        assert settled()
 
     def test_drop_in_a_runner(self, resource: Resource) -> None:
         """A generator of a runner that is dropped is closed at once; the runner goes on (A8)."""
@@ -394,6 +409,30 @@ class TestElsewhere:
         assert "opened" in resource.events
         assert settled()
 
+    def test_thread_that_ends_soon(self, resource: Resource, unraisable: list[Any]) -> None:
+        """Dropped elsewhere while its thread lives, which then ends without any other step: there is no second warning,
+        of an event loop that nobody has closed either (A8).
+        """
+        generators: list[Any] = []
+        begun, dropped = threading.Event(), threading.Event()
+
+        def body() -> None:
+            generators.append(resource.drive())
+            next(generators[0])
+            begun.set()
+            dropped.wait(60)
+
+        with lost_generator():
+            thread = threading.Thread(target=body)
+            thread.start()
+            assert begun.wait(60)
+            generators.clear()
+            dropped.set()
+            thread.join()
+        assert unraisable == []
+        assert resource.events[0] == "opened"
+        assert settled()
+
     def test_thread_that_dies_with_it(self, resource: Resource) -> None:
         """A local variable of a thread that ends is closed there, before the thread is gone (A8)."""
 
@@ -504,7 +543,7 @@ class TestDroppedRunner:
             warnings.simplefilter("always")
             in_thread(runners.clear)
             gc.collect()
-        assert {warning.category for warning in caught} == {ResourceWarning}
+        assert [warning.category for warning in caught] == [ResourceWarning]
         assert "unclosed <Runner" in str(caught[0].message)
         assert unraisable == []
         assert traces() == []

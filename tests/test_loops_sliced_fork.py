@@ -203,6 +203,29 @@ generator.close()
     assert [line for line in told if "ResourceWarning: rows" not in line] == []
 
 
+def test_runner_dropped_in_the_child(backend: Backend) -> None:
+    """A runner without generators that is dropped in the child takes nothing out of the parent's event loop (A14)."""
+    script = """
+generator.close()
+runner = Runner(**BACKEND)
+assert runner.run(double, 1) == 2
+
+def body():
+    global runner
+    del runner
+    gc.collect()
+    works()
+
+assert fork(body) == 0
+signal.alarm(15)  # a loop that another thread cannot wake any more would wait for ever, sooner or later
+for _ in range(50):
+    assert list(runner.drive(fresh())) == [1, 2]
+runner.close()
+assert settled()
+"""
+    check(script, backend, ["closed in the parent"])
+
+
 def test_preload(backend: Backend) -> None:
     """As under a preloading server: two children at a time, each with drives of its own, beside what is held (A14)."""
     script = """

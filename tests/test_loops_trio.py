@@ -313,3 +313,15 @@ def test_threads_of_guest_mode() -> None:
     backend = next(backend for backend in BACKENDS if backend.id == "trio")
     child = run_child(script, backend)
     assert (child.status, child.out, child.err) == (0, [], [])
+
+
+def test_waits_count_as_checkpoints() -> None:
+    """What a step waits for first is a checkpoint to trio, too: `trio.testing.assert_checkpoints` finds it."""
+
+    async def source() -> AsyncGenerator[int, None]:
+        for number in range(2):
+            with trio.testing.assert_checkpoints():
+                await trio.sleep(0.001)
+            yield number
+
+    assert list(drive(source(), backend="trio")) == [0, 1]
