@@ -217,7 +217,7 @@ def body():
     works()
 
 assert fork(body) == 0
-signal.alarm(15)  # a loop that another thread cannot wake any more would wait for ever, sooner or later
+signal.alarm(50)  # a loop that another thread cannot wake any more would wait for ever, sooner or later
 for _ in range(50):
     assert list(runner.drive(fresh())) == [1, 2]
 runner.close()
