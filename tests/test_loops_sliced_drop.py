@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from asyncgen_tools import SyncGenerator, drive
+from asyncgen_tools import drive
 from asyncgen_tools.loops.ends import this_thread
 from tests.children import run_child
 from tests.test_loops_sliced import in_thread, run_natively
@@ -21,8 +21,9 @@ from tests.thread_state import settled, traces
 from tests.ways import without_collector
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator, Callable, Generator
 
+    from asyncgen_tools import SyncGenerator
     from tests.conftest import Backend
 
 
@@ -129,7 +130,8 @@ class TestOwnThread:
     def test_thread_lets_go_of_the_loop(self, resource: Resource) -> None:
         """A thread keeps a loop as long as that has a generator, and no longer, however it ended (A8, A18)."""
         busy = this_thread.own.busy
-        for end in (list, SyncGenerator.close, next):
+        ends: tuple[Callable[[SyncGenerator[int, Any, Any]], object], ...] = (list, lambda g: g.close(), next)
+        for end in ends:
             generator = resource.drive()
             assert next(generator) == 0
             (loop,) = map(weakref.ref, busy)
