@@ -12,9 +12,11 @@ import pytest
 
 from asyncgen_tools import Runner, drive
 from asyncgen_tools.errors import MissingLibraryError, StepTimeoutError
+from asyncgen_tools.loops.asyncio_hosts import dropped_generators
 from tests.children import run_child
 from tests.conftest import BRIEF
 from tests.thread_state import settled
+from tests.ways import without_collector
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -455,3 +457,25 @@ def test_dropped_generators_drop_others(backend: Backend, portal: bool, when: st
     with backend.portal() if portal else backend.runner() as driver:
         driver.run(main)
     assert sorted(closed) == [*range(depth + 1)]
+
+
+def test_dropped_just_before_the_end() -> None:
+    """A generator that was dropped so late that its closing is only scheduled is waited for as well (A8)."""
+    closed: list[str] = []
+
+    async def generator() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+        finally:
+            await asyncio.sleep(0)
+            closed.append("closed")
+
+    async def main() -> None:
+        dropped = generator()
+        await anext(dropped)
+        del dropped
+        await dropped_generators()
+        assert closed == ["closed"]
+
+    with without_collector():
+        asyncio.run(main())

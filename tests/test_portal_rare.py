@@ -266,6 +266,17 @@ def test_crash_at_the_hand_over() -> None:
         portal.close()
 
 
+def test_renounced_when_the_loop_has_just_begun(backend: Backend) -> None:
+    """A portal that is dropped unused, when a thread that nobody waits for has just begun its loop, ends it (A10)."""
+    portal = backend.portal()
+    loop: Any = vars(portal)["_loop"]
+    loop.open()
+    loop.renounce()  # as the finalizer does, which looked before
+    loop.thread.join(10)
+    assert not loop.thread.is_alive()
+    portal.close()
+
+
 def test_timeout_after_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step that is cancelled because an exception struck the waiting thread may take longer than its timeout for the
     cleanup (A10, A11).

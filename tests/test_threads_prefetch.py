@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from asyncgen_tools import in_thread
-from asyncgen_tools.errors import PrefetchError
+from asyncgen_tools.errors import ForkError, PrefetchError
 from tests.running import on_every_backend
 from tests.threading_helpers import (
     PATIENCE,
@@ -303,3 +303,24 @@ async def test_prefetch_ignored_exit(backend: Backend) -> None:
     ignore.clear()
     await generator.aclose()
     join_workers()
+
+
+@on_every_backend
+async def test_refused_close_while_the_thread_is_at_it(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A close that is refused, as in a forked child, takes no token from the thread that has run ahead and goes on."""
+    limiter, gate = anyio.CapacityLimiter(1), threading.Event()
+
+    def source() -> Generator[int]:
+        yield 1
+        assert gate.wait(PATIENCE)
+        yield 2
+
+    async with in_thread(source(), prefetch=2, limiter=limiter) as generator:
+        assert await anext(generator) == 1
+        with monkeypatch.context() as patch:
+            patch.setattr("os.getpid", lambda: -1)
+            with pytest.raises(ForkError):
+                await generator.aclose()
+        assert limiter.borrowed_tokens == 1
+        gate.set()
+    assert limiter.borrowed_tokens == 0
