@@ -337,20 +337,37 @@ def test_trio_only_logs_errors_of_finalizers() -> None:
     assert logger.filters == []
 
 
-def test_quiet_runs_may_overlap() -> None:
-    """Runs of the kit's harness in several threads, which end in any order, leave trio's logger as it was."""
+def test_quiet_runs_may_overlap(caplog: pytest.LogCaptureFixture) -> None:
+    """Runs of the kit's harness in several threads, which end in any order, leave trio's logger as it was, whatever
+    trackers of other threads come and go meanwhile.
+    """
     pytest.importorskip("trio", reason="trio is not installed")
     from asyncgen_tools.testing.harness.trio_harness import quiet_finalizers
 
+    def say(number: int) -> None:
+        logger.error("finalizer %s", number, exc_info=ProbeError(number))
+
     logger = logging.getLogger("trio.async_generator_errors")
+    before = logger.propagate, [*logger.filters], [*logger.handlers]
     first, second = quiet_finalizers(), quiet_finalizers()
+    around, within = track_async_generators(), track_async_generators()
     with warnings.catch_warnings():
+        around.__enter__()
+        say(0)
         first.__enter__()
+        within.__enter__()
+        say(1)
+        around.stop()
         second.__enter__()
         first.__exit__(None, None, None)
-        assert not logger.propagate
+        say(2)
+        within.stop()
         second.__exit__(None, None, None)
-    assert (logger.propagate, logger.filters, logger.handlers) == (True, [], [])
+    say(3)
+    assert [record.getMessage() for record in caplog.records] == ["finalizer 0", "finalizer 3"]
+    assert [str(error) for error in around.errors] == ["0"]
+    assert [str(error) for error in within.errors] == ["1", "2"]
+    assert (logger.propagate, logger.filters, logger.handlers) == before
 
 
 def test_check_and_report() -> None:

@@ -78,7 +78,8 @@ def test_while_it_waits() -> None:
     step = generator.__anext__()
     step.send(None)
     assert line_of(generator) == ("wait", 3)
-    step.close()
+    with contextlib.suppress(StopIteration, StopAsyncIteration):  # a step that is given up leaves it running before 3.13
+        step.send(None)
 
 
 def test_user_frame_is_the_users() -> None:

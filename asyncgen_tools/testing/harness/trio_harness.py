@@ -44,23 +44,37 @@ RUN, RUN_CONTEXT, CHECKPOINT = private_names()
 
 
 class Quiet:
-    """How many runs, in all threads, keep trio's logger of finalizers quiet, and what it was like before the first."""
+    """How many runs, in all threads, keep trio's logger of finalizers quiet; its filters from before the first.
+
+    As the first filter it lets nothing pass, but that trackers within a run still read what is logged. Nothing of the
+    logger is replaced, for trackers of other threads come and go meanwhile.
+    """
 
     lock: ClassVar[threading.Lock] = threading.Lock()
     depth: ClassVar[int] = 0
-    before: ClassVar[tuple[bool, list[Any]]] = (True, [])
+    before: ClassVar[list[Any]] = []
+
+    @classmethod
+    def filter(cls, record: logging.LogRecord) -> bool:
+        """Hand a record to the filters that are new, and have the logger drop it."""
+        for one in list(LOGGER.filters):
+            if one is not cls and one not in cls.before:
+                read: Any = getattr(one, "filter", one)
+                read(record)
+        return False
+
+
+LOGGER: Final = logging.getLogger("trio.async_generator_errors")
 
 
 @contextmanager
 def quiet_finalizers() -> Generator[None]:
     """Trio says nothing of generators that are left behind, nor does a tracker around: the run reports them."""
-    logger, nowhere = logging.getLogger("trio.async_generator_errors"), logging.NullHandler()
     with Quiet.lock:
         if not Quiet.depth:
-            Quiet.before = logger.propagate, logger.filters
-            logger.propagate, logger.filters = False, []
+            Quiet.before = list(LOGGER.filters)
+            LOGGER.filters.insert(0, Quiet)
         Quiet.depth += 1
-        logger.addHandler(nowhere)  # a tracker within the run still reads what is logged
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Async generator .* was garbage collected", ResourceWarning)
         try:
@@ -69,8 +83,8 @@ def quiet_finalizers() -> Generator[None]:
             with Quiet.lock:
                 Quiet.depth -= 1
                 if not Quiet.depth:
-                    logger.propagate, logger.filters = Quiet.before
-                logger.removeHandler(nowhere)
+                    LOGGER.removeFilter(Quiet)
+                    Quiet.before = []
 
 
 class Nothing:
