@@ -15,6 +15,7 @@ from asyncgen_tools import delegating, drive, yield_from
 from asyncgen_tools.errors import LeakError
 from asyncgen_tools.loops.observers import observers
 from asyncgen_tools.testing import Leak, LeakKind, get_backend, leaks, track_async_generators
+from tests.thread_state import settled
 from tests.ways import (
     ProbeError,
     anywhere_fixture as anywhere_fixture,  # noqa: PLC0414  # pytest finds it here
@@ -350,7 +351,7 @@ def test_quiet_runs_may_overlap(caplog: pytest.LogCaptureFixture) -> None:
     logger = logging.getLogger("trio.async_generator_errors")
     before = logger.propagate, [*logger.filters], [*logger.handlers]
     first, second = quiet_finalizers(), quiet_finalizers()
-    around, within = track_async_generators(), track_async_generators()
+    around, within = track_async_generators(hooks=False), track_async_generators(hooks=False)
     with warnings.catch_warnings():
         around.__enter__()
         say(0)
@@ -368,6 +369,7 @@ def test_quiet_runs_may_overlap(caplog: pytest.LogCaptureFixture) -> None:
     assert [str(error) for error in around.errors] == ["0"]
     assert [str(error) for error in within.errors] == ["1", "2"]
     assert (logger.propagate, logger.filters, logger.handlers) == before
+    assert settled()
 
 
 def test_check_and_report() -> None:
