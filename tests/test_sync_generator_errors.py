@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import sys
 import weakref
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -14,6 +14,7 @@ import pytest
 
 from asyncgen_tools import SyncGenerator, drive
 from asyncgen_tools.errors import BareSuspensionError
+from asyncgen_tools.testing import track_async_generators
 from tests.scopes import task_group
 from tests.ways import (
     STEPS,
@@ -416,8 +417,11 @@ def test_no_cycle_after_an_error(way: Way, step: str) -> None:
         assert [reference() for reference in errors] == [None]
 
 
-def test_no_cycle_after_a_thrown_error(way: Way) -> None:
-    """An error that is thrown in and comes out again is not kept by the frames that it passed (A9)."""
+@pytest.mark.parametrize("own_hooks", [False, True])
+def test_no_cycle_after_a_thrown_error(way: Way, own_hooks: bool) -> None:
+    """An error that is thrown in and comes out again is not kept by the frames that it passed, nor where hooks of the
+    caller have steps go the careful way (A9).
+    """
 
     async def body() -> AsyncGenerator[int, None]:
         try:
@@ -438,7 +442,7 @@ def test_no_cycle_after_a_thrown_error(way: Way) -> None:
             del thrown  # this frame is in its traceback
         return watched
 
-    with without_collector():
+    with without_collector(), track_async_generators() if own_hooks else nullcontext():
         for started in (True, False):
             assert [reference() for reference in throw(started)] == [None, None, None]
 

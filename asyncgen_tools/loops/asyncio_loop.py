@@ -144,6 +144,7 @@ class AsyncioLoop(AsyncioHosts, SlicedLoop):
             return host.context.run(function, argument)
         finally:
             self.leave(host)
+            del argument  # or an exception in it and this frame would keep each other alive
 
     def leave(self, host: Host) -> None:
         if host.task is not None and not host.body.gi_running and asyncio.current_task(self.loop) is host.task:

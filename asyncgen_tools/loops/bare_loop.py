@@ -128,6 +128,7 @@ class BareLoop(SlicedLoop):
             return host.context.run(function, argument)
         finally:
             self.running = outer
+            del argument  # or an exception in it and this frame would keep each other alive
 
     def leave(self, host: Host) -> None:
         self.running = self.running and host.body.gi_running

@@ -119,6 +119,7 @@ class SlicedLoop(SlicedLife):
         finally:
             if restore:
                 sys.set_asyncgen_hooks(*hooks)
+            del command  # as in settle()
 
     def attempt(self, host: Host, function: Callable[[Any], Any], argument: Any) -> Outcome | Marker | Refused:
         """Call `function(argument)` as the host, and see the step that this begins through to its end."""
@@ -126,6 +127,8 @@ class SlicedLoop(SlicedLife):
             message = self.borrow(host, function, argument)
         except BaseException as exc:
             return self.failed(host, exc)
+        finally:
+            del argument  # as in settle()
         return message if isinstance(message, Marker) else self.adopt(host, message)
 
     def settle(self, host: Host, message: Any) -> Outcome | Marker | Refused:

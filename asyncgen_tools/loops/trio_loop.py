@@ -208,6 +208,7 @@ class TrioLoop(TrioHosts, SlicedLoop):
         finally:
             if isinstance(message, Marker):
                 self.leave(host)
+            del argument  # or an exception in it and this frame would keep each other alive
 
     def leave(self, host: Host) -> None:
         state = self.state_here
