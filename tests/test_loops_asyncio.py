@@ -6,13 +6,15 @@ import asyncio
 import gc
 import sys
 import warnings
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 from asyncgen_tools import Runner, drive
 from asyncgen_tools.errors import MissingLibraryError, StepTimeoutError
-from asyncgen_tools.loops.asyncio_hosts import dropped_generators
+from asyncgen_tools.loops.asyncio_hosts import dropped_generators, in_cancelled_scope
 from tests.children import run_child
 from tests.conftest import BRIEF
 from tests.thread_state import settled
@@ -287,6 +289,25 @@ class TestCancellation:
         with pytest.raises(StepTimeoutError):
             next(backend.drive(source(), timeout=0.02))
         assert counts == [0, 1]
+
+    @pytest.mark.parametrize("moved", [False, True])
+    def test_cancelled_scope(self, moved: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A cancelled scope of anyio is known as such, also where anyio no longer keeps its tasks in that place."""
+        name = "anyio._backends._asyncio"
+        found: list[bool] = []
+
+        async def main() -> None:
+            with anyio.CancelScope() as scope:
+                found.append(in_cancelled_scope())
+                scope.cancel()
+                found.append(in_cancelled_scope())
+            found.append(in_cancelled_scope())
+
+        anyio.run(main)
+        if moved:
+            monkeypatch.setitem(sys.modules, name, ModuleType(name))
+        asyncio.run(main())
+        assert found == [False, True, False] * 2
 
 
 class TestTask:

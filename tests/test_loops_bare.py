@@ -16,6 +16,7 @@ import pytest
 
 from asyncgen_tools import Runner, delegating, drive, yield_from
 from asyncgen_tools.errors import BareSuspensionError, StepTimeoutError, UnknownBackendError
+from asyncgen_tools.loops.bare_loop import CHECKPOINT, checkpoint
 from tests.thread_state import settled
 from tests.ways import without_collector
 
@@ -138,6 +139,19 @@ class TestSuspension:
         with pytest.raises(BareSuspensionError, match="waits for None"):
             next(generator)
 
+    def test_checkpoint(self) -> None:
+        """What stands for a checkpoint in the testing kit suspends the step once, and is resumed at once (A14)."""
+
+        async def source() -> AsyncGenerator[int, None]:
+            await checkpoint()
+            yield 1
+            await checkpoint()
+
+        first = checkpoint()
+        assert next(first) is CHECKPOINT
+        assert list(first) == []
+        assert list(drive(source(), backend="bare")) == [1]
+
     def test_timeout_has_nothing_to_cut(self) -> None:
         """A timeout is taken, and never expires, since nothing ever waits (A11)."""
 
@@ -204,6 +218,30 @@ class TestFinalisation:
         assert list(drive(source(), backend="bare")) == [1]
         gc.collect()
         assert [args.exc_type for args in told] == [BareSuspensionError]
+        assert settled()
+
+    def test_hooks_of_the_caller(self) -> None:
+        """Hooks that the caller installs between two steps are not for what a body starts in the next ones (A7)."""
+        seen: list[Any] = []
+
+        async def rows() -> AsyncGenerator[int, None]:
+            yield 1
+
+        async def source() -> AsyncGenerator[int, None]:
+            for _ in range(3):
+                held = rows()
+                yield await anext(held)
+                await held.aclose()
+
+        generator = drive(source(), backend="bare")
+        assert next(generator) == 1
+        sys.set_asyncgen_hooks(seen.append, seen.append)
+        try:
+            assert list(generator) == [1, 1]
+            assert sys.get_asyncgen_hooks() == (seen.append, seen.append)
+        finally:
+            sys.set_asyncgen_hooks(None, None)
+        assert seen == []
         assert settled()
 
     @pytest.mark.parametrize("depth", [0, 2])

@@ -175,7 +175,8 @@ def in_cancelled_scope() -> bool:
         return False
     # Where anyio keeps what it knows of tasks; asking it properly takes longer than a whole step, for a task that has
     # no scope at all in most cases. If that place has moved, the proper way it is.
-    if asyncio.current_task() not in getattr(backend, "_task_states", (asyncio.current_task(),)):
+    known = getattr(backend, "_task_states", None)
+    if known is not None and asyncio.current_task() not in known:
         return False
     import anyio
 

@@ -9,15 +9,19 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
-import signal
 from queue import Empty
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 try:
     # signal.signal converts to and from enums, which costs 3 to 7 µs a slice, more than the slice itself.
-    from _signal import getsignal, signal as set_signal  # type: ignore[import-not-found, unused-ignore]
+    from _signal import (  # type: ignore[import-not-found, unused-ignore]
+        SIGINT,
+        default_int_handler,
+        getsignal,
+        signal as set_signal,
+    )
 except ImportError:  # pragma: no cover  # another Python: the same functions, slower
-    from signal import getsignal, signal as set_signal
+    from signal import SIGINT, default_int_handler, getsignal, signal as set_signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,10 +50,10 @@ def get_interruptibly(queue: SimpleQueue[T]) -> T:
 
 def guard_interrupts(handler: Callable[[int, Any], None]) -> bool:
     """Let SIGINT call `handler` where it would raise KeyboardInterrupt in this thread; tell whether it now does."""
-    if getsignal(signal.SIGINT) is not signal.default_int_handler:
+    if getsignal(SIGINT) is not default_int_handler:
         return False
     try:
-        set_signal(signal.SIGINT, handler)
+        set_signal(SIGINT, handler)
     except ValueError:  # this is not the main thread, which alone gets signals
         return False
     return True
@@ -62,5 +66,5 @@ def interrupt() -> None:
 
 def release_interrupts(handler: Callable[[int, Any], None]) -> None:
     """Undo `guard_interrupts`, unless the generator has installed a handler of its own meanwhile."""
-    if getsignal(signal.SIGINT) is handler:
-        set_signal(signal.SIGINT, signal.default_int_handler)
+    if getsignal(SIGINT) is handler:
+        set_signal(SIGINT, default_int_handler)
