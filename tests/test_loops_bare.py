@@ -167,7 +167,8 @@ class TestSuspension:
 class TestFinalisation:
     """Async generators that a body starts and leaves."""
 
-    def test_left_open(self) -> None:
+    @pytest.mark.parametrize("steps_before", [0, 1, 2])
+    def test_left_open(self, steps_before: int) -> None:
         """What a body still holds is closed with the runner, which tells of errors; the others are closed as well
         (A7).
         """
@@ -183,13 +184,15 @@ class TestFinalisation:
                     raise LookupError(name)
 
         async def source() -> AsyncGenerator[int, None]:
+            for _ in range(steps_before):
+                yield 0
             for name in ("one", "bad", "two"):
                 held.append(rows(name))
                 await anext(held[-1])
             yield 1
 
         runner = Runner(backend="bare")
-        assert list(runner.drive(source())) == [1]
+        assert list(runner.drive(source())) == [0] * steps_before + [1]
         assert events == []
         with pytest.raises(BaseExceptionGroup) as caught:
             runner.close()
@@ -218,6 +221,26 @@ class TestFinalisation:
         assert list(drive(source(), backend="bare")) == [1]
         gc.collect()
         assert [args.exc_type for args in told] == [BareSuspensionError]
+        assert settled()
+
+    @pytest.mark.parametrize("steps_before", [1, 2])
+    def test_left_open_by_the_caller(self, steps_before: int) -> None:
+        """What the caller starts between two steps is none of the loop's business (A7)."""
+
+        async def rows() -> AsyncGenerator[int, None]:
+            yield 1
+            yield 2
+
+        generator = drive(rows(), backend="bare")
+        for _ in range(steps_before):
+            next(generator)
+        mine = rows()
+        with pytest.raises(StopIteration):
+            mine.asend(None).send(None)
+        generator.close()
+        assert mine.ag_frame is not None
+        with pytest.raises(StopIteration):
+            mine.aclose().send(None)
         assert settled()
 
     def test_hooks_of_the_caller(self) -> None:
