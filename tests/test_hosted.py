@@ -7,6 +7,7 @@ import sys
 import warnings
 import weakref
 from contextlib import AsyncExitStack, nullcontext, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -542,8 +543,12 @@ def test_no_loop() -> None:
         step.send(None)
 
 
-def test_another_loop() -> None:
+@pytest.mark.parametrize("other", ["asyncio", "trio"])
+@pytest.mark.parametrize("own", ["asyncio", "trio"])
+def test_another_loop(own: str, other: str) -> None:
     """A step, or the end, in another loop than the host's is a clear error."""
+    if "trio" in {own, other}:
+        pytest.importorskip("trio")
 
     async def main() -> None:
         block = hosted(numbers())
@@ -555,10 +560,10 @@ def test_another_loop() -> None:
                 with pytest.raises(WrongLoopError, match="left from another event loop"):
                     await block.__aexit__(None, None, None)
 
-            await asyncio.to_thread(asyncio.run, elsewhere())
+            await anyio.to_thread.run_sync(partial(anyio.run, elsewhere, backend=other))
             assert await anext(generator) == 1
 
-    asyncio.run(main())
+    anyio.run(main, backend=own)
 
 
 @on_every_backend
