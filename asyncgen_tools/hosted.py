@@ -60,10 +60,12 @@ def hosted(source: Any, /) -> Any:
         SourceTypeError: the source is not async-iterable (TypeError).
 
     Entering raises NoEventLoopError outside of asyncio and trio. Steps raise what the source raises; ClosedError after
-    the block; WrongLoopError in another event loop; StepCancelledError when somebody else's cancellation ended them.
-    When a task is cancelled that waits for a step, the step is cancelled in the host, its cleanup is awaited, then the
-    cancellation goes on. The deadlines of a consumer's scopes work this way, too. The end of the block raises
-    what the source's cleanup raises.
+    the block; WrongLoopError in another event loop; StepCancelledError when the block was left in another task
+    meanwhile. When a task is cancelled that waits for a step, that step is cancelled in the host, its cleanup is
+    awaited, then the cancellation goes on. The deadlines of a consumer's scopes work this way, too. If the source goes
+    on and gives an item, later steps and the cleanup are not cancelled. The end of the block raises what the source's
+    cleanup raises. (On asyncio somebody may cancel the host's own task; whoever waits for its step gets that
+    CancelledError.)
 
     >>> import asyncio
     >>> async def numbers():

@@ -571,25 +571,75 @@ async def test_cancelled_anywhere(backend: Backend, kind: str) -> None:
 
 
 @on_every_backend
-async def test_step_after_a_cancelled_one(backend: Backend) -> None:
-    """A source that carries on after a consumer's scope was cancelled is finished, if not by that step by the next."""
+@pytest.mark.parametrize("then", ["leave", "close", "step", "cancel"])
+@pytest.mark.parametrize("how", ["shielded", "swallowed", "at once"])
+async def test_cancellation_ends_with_its_step(backend: Backend, how: str, then: str) -> None:
+    """Once a step has given an item, a consumer's cancelled scope is no matter of later steps and of the cleanup."""
+    if how == "at once" and backend.name != "trio":
+        pytest.skip("there the cancellation comes before the item, and the generator is closed")
+    log: list[str] = []
+    waiting = anyio.Event()
+
+    async def source() -> AsyncGenerator[int]:
+        try:
+            yield 1
+            waiting.set()
+            if how != "at once":
+                with anyio.CancelScope(shield=how == "shielded") as own, suppress(BaseException):
+                    await anyio.sleep(0.01 if how == "shielded" else 60)
+                assert not own.cancel_called
+            yield 2
+            with anyio.CancelScope():
+                await backend.checkpoint()
+                yield 3
+                log.append("waits")
+                await anyio.sleep_forever()
+        finally:
+            with anyio.CancelScope(shield=then == "cancel"):
+                await backend.checkpoint()
+            log.append("cleaned up")
+
+    async def consume() -> None:
+        with anyio.CancelScope() as scope:
+            async with anyio.create_task_group() as group:
+                group.start_soon(cancel, scope)
+                if how == "at once":
+                    scope.cancel()
+                with suppress(anyio.get_cancelled_exc_class()):
+                    assert await anext(generator) == 2
+
+    async def cancel(scope: anyio.CancelScope) -> None:
+        await waiting.wait()
+        scope.cancel()
+
+    async with hosted(source()) as generator:
+        assert await anext(generator) == 1
+        await consume()
+        if then == "close":
+            await generator.aclose()
+        elif then != "leave":
+            assert await anext(generator) == 3
+        if then == "cancel":
+            with anyio.move_on_after(0.01) as scope:
+                await anext(generator)
+            assert scope.cancelled_caught
+    assert log == (["waits"] if then == "cancel" else []) + ["cleaned up"]
+
+
+@on_every_backend
+async def test_left_by_its_own_body(backend: Backend) -> None:
+    """A body that leaves the block it is hosted in would wait for its own end: an error, and the generator lives on."""
 
     async def source() -> AsyncGenerator[int]:
         yield 1
-        with anyio.CancelScope() as scope:
-            scope.cancel()
-            await anyio.sleep_forever()
+        with pytest.raises(RuntimeError, match=r"generator is already running.*cannot wait for the end of its own"):
+            await block.__aexit__(None, None, None)
+        await backend.checkpoint()
         yield 2
-        await anyio.sleep_forever()
 
-    async with hosted(source()) as generator:
-        await anext(generator)
-        with anyio.CancelScope() as scope:
-            scope.cancel()
-            with suppress(BaseException):
-                await anext(generator)
-        with pytest.raises((StepCancelledError, StopAsyncIteration)):
-            await anext(generator)
+    block = hosted(source())
+    async with block as generator:
+        assert [item async for item in generator] == [1, 2]
 
 
 def test_close_that_was_cancelled() -> None:

@@ -113,6 +113,10 @@ class LibraryHostTask(HostTask):
     def here(self) -> bool:
         return _get_running_loop() is self.loop
 
+    @property
+    def inside(self) -> bool:
+        return asyncio.current_task() is self.host.task
+
     def new_waiter(self) -> Waiter:
         return TaskWaiter()
 
@@ -132,7 +136,7 @@ class LibraryHostTask(HostTask):
 
     async def occupy(self) -> None:
         """The task."""
-        with anyio.CancelScope() as self.host.scope:
+        with anyio.CancelScope() as self.host.scope, anyio.CancelScope() as self.shield:
             await self.live()
 
     async def park(self) -> None:
@@ -175,8 +179,7 @@ class LibraryHostTask(HostTask):
 
     def cancel(self, by_scope: bool) -> None:
         if by_scope:
-            self.scope_cancelled = True
-            self.host.scope.cancel()
+            self.cancel_scope()
         else:
             self.requests += 1
             self.host.task.cancel()

@@ -7,7 +7,9 @@ passed on to whatever takes the step, and raised when that has ended.
 A host's task (`HostTask`) belongs to no scope of its consumers. Were it inside the scope that somebody has around the
 block, a shield around one step would not protect that step. So cancellation reaches it on two ways only: from the
 consumer that waits for a step, and from the scopes that the generator itself holds. The latter may cancel it while it
-is parked; the generator gets to know at its next suspension.
+is parked; the generator gets to know at its next suspension. The former is for that step alone; but a scope that was
+cancelled stays so. So there are two scopes around all of the host's life, and between cancelled steps the inner one
+shields from the outer.
 
 `asyncio_task.py` and `trio_task.py` have what differs between the libraries.
 
@@ -50,6 +52,8 @@ class Waiter(ABC):
     outcome: Outcome | None = None
     late: bool = False
     """Whether the task was cancelled only after the outcome had come, and before it could take it."""
+    scope_cancelled: bool = False
+    """Whether the step was cancelled by the host's scope."""
 
     @abstractmethod
     async def wait(self, cancel: Callable[[bool], object]) -> Reraise | None:
@@ -103,13 +107,19 @@ class HostTask(ABC):
         self.joiner: Waiter | None = None  # of whoever waits for the end
         self.leaving: bool = False
         self.ended: bool = False
-        self.scope_cancelled: bool = False
+        self.scope_cancelled: bool = False  # the step under way
+        self.shield: Any = None  # the inner scope; the outer one is Host.scope
         self.advance: Callable[[Any], Any] | None = None  # begins `anext`, once the source was iterated
 
     @property
     @abstractmethod
     def here(self) -> bool:
         """Whether the current task belongs to the same loop."""
+
+    @property
+    @abstractmethod
+    def inside(self) -> bool:
+        """Whether the current task is this one."""
 
     @abstractmethod
     def new_waiter(self) -> Waiter:
@@ -157,7 +167,7 @@ class HostTask(ABC):
         reraise = await waiter.wait(self.cancel)
         outcome = waiter.taken()
         if reraise is None:
-            if self.scope_cancelled:
+            if waiter.scope_cancelled:
                 return waiter.less_cancellations() or Raised(self.step_cancelled(outcome))
             return outcome
         if waiter.late and isinstance(outcome, Yielded) and not self.leaving:
@@ -170,9 +180,9 @@ class HostTask(ABC):
     def step_cancelled(self, outcome: Outcome | None) -> StepCancelledError:
         """The error for a consumer whose step was cancelled on account of somebody else."""
         error = StepCancelledError(
-            f"A step of {self.host.name} was cancelled, although whoever waits for it was not: an earlier step was, "
-            "and the generator carried on for a while, or the `async with hosted(...)` block was left. The generator "
-            "is finished. Take no step after a cancelled one, and only in tasks that end before the block does."
+            f"A step of {self.host.name} was cancelled, although whoever waits for it was not: meanwhile the `async "
+            "with hosted(...)` block was left. The generator is finished. Take steps only in tasks that end before the "
+            "block does."
         )
         error.__cause__ = outcome.error if isinstance(outcome, Raised) else None
         return error
@@ -184,10 +194,16 @@ class HostTask(ABC):
             What came of closing.
 
         Raises:
+            RuntimeError: the current task is this one, which cannot wait for its own end.
             BaseException: the current task was cancelled, and closing raised nothing else.
         """
         if self.ended:
             return Returned()
+        if self.inside:
+            raise RuntimeError(
+                f"hosted({self.host.name}): asynchronous generator is already running. It cannot wait for the end of "
+                "its own block: let it return or raise, and leave the block in the task that steps it."
+            )
         waiter = self.joiner = self.new_waiter()
         if self.waiter is not None:
             self.cancel(by_scope=True)
@@ -224,10 +240,19 @@ class HostTask(ABC):
         host.work = CLOSE
         self.end(await self.perform())
 
+    def cancel_scope(self) -> None:
+        """Cancel the step under way by the scope around all of the host's life."""
+        self.scope_cancelled = True
+        self.shield.shield = False
+        self.host.scope.cancel()
+
     def wake_waiter(self, outcome: Outcome) -> None:
-        """Give the outcome of a step to whoever waits for it."""
+        """Give the outcome of a step to whoever waits for it; its cancellation ends with it."""
         waiter, self.waiter = self.waiter, None
         if waiter is not None:
+            if self.scope_cancelled:
+                self.scope_cancelled = False
+                self.shield.shield = waiter.scope_cancelled = True
             waiter.wake(outcome)
 
     def end(self, outcome: Outcome) -> None:

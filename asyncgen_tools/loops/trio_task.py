@@ -70,10 +70,15 @@ class LibraryHostTask(HostTask):
         self.parked: bool = False
         self.watch_scope: trio.CancelScope = trio.CancelScope()
         host.scope = trio.CancelScope()
+        self.shield = trio.CancelScope()
 
     @property
     def here(self) -> bool:
         return trio.lowlevel.in_trio_task() and trio.lowlevel.current_trio_token() is self.token
+
+    @property
+    def inside(self) -> bool:
+        return trio.lowlevel.current_task() is self.host.task
 
     def new_waiter(self) -> Waiter:
         return TaskWaiter()
@@ -86,7 +91,7 @@ class LibraryHostTask(HostTask):
 
     async def occupy(self) -> None:
         """The host's task."""
-        with self.host.scope:
+        with self.host.scope, self.shield:
             await self.live()
 
     async def watch(self) -> None:
@@ -116,8 +121,7 @@ class LibraryHostTask(HostTask):
 
     def cancel(self, by_scope: bool) -> None:
         del by_scope
-        self.scope_cancelled = True
-        self.host.scope.cancel()
+        self.cancel_scope()
 
 
 def never_abort(_: object) -> trio.lowlevel.Abort:
