@@ -8,6 +8,7 @@ its next suspension, exactly once.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import functools
 import inspect
 from contextlib import asynccontextmanager, suppress
@@ -138,6 +139,19 @@ class Holding:
         yield "after"
         await turns(self.backend)
         self.cancelling.append(cancelling(self.backend))
+
+
+@KINDS
+def test_fires_while_its_context_is_in_use(backend: Backend, kind: str) -> None:
+    """What fires while the caller works in the generator's own context is not lost (A5, A12)."""
+    holding = Holding(backend, kind, wait_for_event)
+    context = contextvars.copy_context()
+    with backend.runner() as runner:
+        generator = runner.drive(holding.body(), context=context)
+        assert next(generator) == "held"
+        context.run(fire_while_parked, runner, backend, holding.fire)
+        assert next(generator) == "after"
+        assert len(holding.cancellations) == 1
 
 
 @KINDS

@@ -311,6 +311,66 @@ def test_context_in_use(portal: Portal, backend: Backend, started: bool) -> None
     assert list(generator) == expected
 
 
+@pytest.mark.parametrize("kind", ["scope fires", "ends"])
+def test_context_in_use_between_steps(portal: Portal, backend: Backend, kind: str) -> None:
+    """What happens to a host between two steps does not need its context, in which the caller may work (A5, A12)."""
+    log: list[str] = []
+
+    async def body() -> AsyncGenerator[int, None]:
+        with anyio.CancelScope() as scope:
+            scopes.append(scope)
+            yield 1
+            await wait_for_event(backend)
+        log.append("cancelled")
+
+    async def fire() -> None:
+        for scope in scopes:
+            scope.cancel()
+        await turns(backend)
+
+    for _ in range(20):
+        scopes: list[anyio.CancelScope] = []
+        context = contextvars.copy_context()
+        generator = portal.drive(body(), context=context)
+        assert next(generator) == 1
+        if kind == "ends":
+            generator.close()
+            scopes.clear()
+        context.run(portal.run, fire)
+        assert list(generator) == []
+    assert log == ([] if kind == "ends" else ["cancelled"] * 20)
+
+
+def test_context_in_use_during_a_step(portal: Portal, backend: Backend) -> None:
+    """Where a source is to be resumed while somebody uses its context, it gets a ContextError, and cleans up (A5)."""
+    waiting, go_on = threading.Event(), anyio.Event()
+    errors: list[BaseException] = []
+    log: list[str] = []
+
+    async def body() -> AsyncGenerator[int, None]:
+        try:
+            waiting.set()
+            await go_on.wait()
+            yield 1
+        finally:
+            await backend.checkpoint()
+            log.append("cleaned up")
+
+    async def resume() -> None:
+        go_on.set()
+        await turns(backend)
+
+    context = contextvars.copy_context()
+    generator = portal.drive(body(), context=context)
+    thread = threading.Thread(target=lambda: errors.append(caught(next, generator)))
+    thread.start()
+    waiting.wait()
+    context.run(portal.run, resume)
+    thread.join()
+    assert [type(error) for error in errors] == [ContextError]
+    assert log == ["cleaned up"]
+
+
 # Cancellation while parked --------------------------------------------------------------------------------------------
 
 

@@ -68,7 +68,7 @@ class AsyncioBackground(AsyncioHosts, BackgroundLoop):
 
     def seat(self, host: Host) -> None:
         host.task = self.loop.create_task(
-            self.occupy(host), name=f"asyncgen_tools host of {host.name}", context=host.context
+            self.occupy(host), name=f"asyncgen_tools host of {host.name}", context=host.context.copy()
         )
 
     async def occupy(self, host: Host) -> None:

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, cast, final
 
 from asyncgen_tools.errors import MissingLibraryError
 from asyncgen_tools.host import PARKED, Marker, own_frames, strip_own_frames
-from asyncgen_tools.loops.outcomes import RESULTS, outcome_of
+from asyncgen_tools.loops.outcomes import RESULTS, resumed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -96,11 +96,12 @@ class AsyncioHosts(ABC):
             if work is Leave:
                 return
             if isinstance(work, Resume):
-                work = tried(work.function, work.argument)
+                work = resumed(host, work.function, work.argument)
             elif work is None and woken and not in_cancelled_scope():
                 # The waking has answered a bare yield. In a cancelled scope anyio would have cancelled in that turn.
-                work = tried(host.body.send, None)
+                work = resumed(host, host.body.send, None)
             host.outcome = work if type(work) in RESULTS else await carry_on(host, work)
+            work = None  # or an error in it and this frame would keep each other alive
             self.step_ended(host)
 
     async def cancelled_while_parked(self, host: Host, exc: asyncio.CancelledError) -> asyncio.CancelledError | None:
@@ -129,16 +130,6 @@ class AsyncioHosts(ABC):
         return cancelled
 
 
-def tried(function: Callable[[Any], Any], argument: Any) -> Any:
-    """What the host's coroutine gives: a message to the loop, a marker, or the outcome that its end means."""
-    try:
-        return function(argument)
-    except BaseException as exc:
-        return outcome_of(exc)
-    finally:
-        del argument  # or an exception and this frame would keep each other alive
-
-
 @types.coroutine
 def carry_on(host: Host, message: Any) -> Generator[Any, Any, Outcome | Marker]:
     """Be the task of a step that has suspended with this message, to the end of the step."""
@@ -150,9 +141,12 @@ def carry_on(host: Host, message: Any) -> Generator[Any, Any, Outcome | Marker]:
             answer = yield message
         except BaseException as exc:
             resume, answer = host.body.throw, strip_own_frames(exc)
-        message = tried(resume, answer)
-        answer = None  # as in tried()
-    return cast("Outcome | Marker", message)
+        message = resumed(host, resume, answer)
+        answer = None  # or an exception and this frame would keep each other alive
+    try:
+        return cast("Outcome | Marker", message)
+    finally:
+        del message  # the same
 
 
 def deliver_pending(host: Host) -> None:
@@ -257,4 +251,4 @@ def loop_maker(
     return new_loop
 
 
-own_frames(AsyncioHosts.occupy, carry_on, tried)
+own_frames(AsyncioHosts.occupy, carry_on)

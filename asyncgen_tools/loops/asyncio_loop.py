@@ -124,7 +124,7 @@ class AsyncioLoop(AsyncioHosts, SlicedLoop):
 
     def seat(self, host: Host) -> None:
         host.task = self.loop.create_task(
-            self.occupy(host), name=f"asyncgen_tools host of {host.name}", context=host.context
+            self.occupy(host), name=f"asyncgen_tools host of {host.name}", context=host.context.copy()
         )
         host.task._log_destroy_pending = False  # we warn of generators that are lost, in the user's words
         self.hosts[host] = None

@@ -9,18 +9,32 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, cast, final
+from typing import TYPE_CHECKING, Any, Final, cast, final
 
-from asyncgen_tools.host import Marker, strip_own_frames
+from asyncgen_tools.host import Marker, own_frames, strip_own_frames
+from asyncgen_tools.loops.admission import context_error, is_entered
 from asyncgen_tools.steps import Outcome, Raised, Returned, stop_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeAlias
 
+    from asyncgen_tools.host import Host
+
     Kinds: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
 
-__all__ = ("RESULTS", "Refused", "collect", "consists_of", "is_exit", "outcome_of", "raise_all", "replaced", "without")
+__all__ = (
+    "RESULTS",
+    "Refused",
+    "collect",
+    "consists_of",
+    "is_exit",
+    "outcome_of",
+    "raise_all",
+    "replaced",
+    "resumed",
+    "without",
+)
 
 
 @final
@@ -33,6 +47,28 @@ class Refused:
 
 #: What comes of a step; anything else is a message to the event loop.
 RESULTS: Final = frozenset((Marker, Returned, Raised, Refused))
+
+
+def resumed(host: Host, function: Callable[[Any], Any], argument: Any) -> Any:
+    """Call `function(argument)`, a send or throw of the host's coroutine, in the host's context and in its own task.
+
+    If the context is in use just now, the source cannot be resumed in it. It is told, and goes on in a copy.
+
+    Returns:
+        A message to the event loop, a marker, or the outcome that the coroutine's end means.
+    """
+    try:
+        try:
+            return host.context.run(function, argument)
+        except RuntimeError:
+            if host.body.gi_frame is None or not is_entered(host.context):
+                raise
+            host.context = host.context.copy()
+            return host.context.run(host.body.throw, context_error())
+    except BaseException as exc:
+        return outcome_of(exc)
+    finally:
+        del argument  # or an exception and this frame would keep each other alive
 
 
 def outcome_of(exc: BaseException) -> Outcome:
@@ -94,3 +130,6 @@ def raise_all(errors: list[BaseException], message: str) -> None:
         raise errors[0]
     if errors:
         raise BaseExceptionGroup(message, errors)
+
+
+own_frames(resumed)

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 import trio
 
 from asyncgen_tools.errors import MissingLibraryError
-from asyncgen_tools.host import PARKED, Marker, own_frames
-from asyncgen_tools.loops.outcomes import outcome_of
+from asyncgen_tools.host import PARKED, own_frames
+from asyncgen_tools.loops.outcomes import RESULTS, resumed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -125,18 +125,16 @@ class TrioHosts(ABC):
             answer = yield PARK
             if host.work is not PARKED:
                 return
-            resume: Callable[[Any], Any] = host.body.send
-            try:
-                while not isinstance(message := resume(answer), Marker):
-                    resume = host.body.send
-                    try:
-                        answer = yield message
-                    except BaseException as exc:
-                        resume, answer = host.body.throw, exc
-                host.outcome = message
-            except BaseException as exc:
-                host.outcome = outcome_of(exc)
-            answer = None
+            message = resumed(host, host.body.send, answer)
+            while type(message) not in RESULTS:
+                resume: Callable[[Any], Any] = host.body.send
+                try:
+                    answer = yield message
+                except BaseException as exc:
+                    resume, answer = host.body.throw, exc
+                message = resumed(host, resume, answer)
+            host.outcome = message
+            del message, answer  # or an error in them and this frame would keep each other alive
             if host.deadline is not None:
                 host.scope.deadline = math.inf
                 if host.scope.cancel_called and host.cancelled_by is None:

@@ -174,7 +174,7 @@ class TrioLoop(TrioHosts, SlicedLoop):
     def seat(self, host: Host) -> None:
         host.task = self.call(
             lambda: trio.lowlevel.spawn_system_task(
-                self.occupy, host, name=f"asyncgen_tools host of {host.name}", context=host.context
+                self.occupy, host, name=f"asyncgen_tools host of {host.name}", context=host.context.copy()
             )
         )
         self.hosts[host] = None
