@@ -18,7 +18,7 @@ from anyio import CancelScope, Event
 
 from asyncgen_tools.arguments import close_refused, describe
 from asyncgen_tools.errors import FunctionTypeError
-from asyncgen_tools.loops.admission import loaded
+from asyncgen_tools.loops.admission import callers_context, loaded
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -82,7 +82,7 @@ def submitted_calls(function: Callable[[Any], Any], executor: futures.Executor) 
     Cancelled, it cancels the executor's future; where that is too late, it waits for the call, and its result or error
     is taken as if nothing had been cancelled, which is how `anyio.to_thread` does it.
     """
-    context = copy_context()
+    context = callers_context()
     soon = waker()
     in_this_memory = shares_memory(executor)
 

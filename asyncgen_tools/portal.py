@@ -9,7 +9,6 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
-import contextvars
 import os
 import threading
 import warnings
@@ -19,7 +18,7 @@ from asyncgen_tools.arguments import checked_count, named_options
 from asyncgen_tools.base_driver import BaseDriver, new_host
 from asyncgen_tools.errors import ArgumentTypeError
 from asyncgen_tools.loops import make_background_loop
-from asyncgen_tools.loops.admission import loaded
+from asyncgen_tools.loops.admission import callers_context
 from asyncgen_tools.loops.background_hosts import Line
 from asyncgen_tools.loops.primitives import State
 from asyncgen_tools.sync_generator import SyncGenerator
@@ -216,15 +215,6 @@ class Portal(BaseDriver):
             )
         finally:
             loop.soon(loop.stop)
-
-
-def callers_context() -> Context:
-    """A copy of the caller's context, without what tells which event loop runs there."""
-    context = contextvars.copy_context()
-    library = loaded("sniffio", "current_async_library_cvar")
-    if library is not None:
-        context.run(library.set, None)
-    return context
 
 
 class Shared:

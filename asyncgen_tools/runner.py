@@ -8,7 +8,6 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
-import contextvars
 import functools
 import inspect
 import sys
@@ -19,7 +18,7 @@ from asyncgen_tools.arguments import check_context, close_refused, describe
 from asyncgen_tools.base_driver import BaseDriver, new_host
 from asyncgen_tools.errors import SourceTypeError
 from asyncgen_tools.loops import make_loop
-from asyncgen_tools.loops.admission import closed_error
+from asyncgen_tools.loops.admission import callers_context, closed_error
 from asyncgen_tools.loops.primitives import State
 from asyncgen_tools.sync_generator import SyncGenerator
 
@@ -110,7 +109,7 @@ def drive(
     >>> list(drive(numbers()))
     [1, 2]
     """
-    host = new_host(source, context=contextvars.copy_context() if context is None else context, timeout=timeout)
+    host = new_host(source, context=callers_context() if context is None else context, timeout=timeout)
     return SyncGenerator(host, make_loop(backend, backend_options, private=True))
 
 
@@ -299,7 +298,7 @@ class Runner(BaseDriver):
             ArgumentValueError: the timeout is negative (ValueError).
         """
         context = self._context if context is None else context
-        host = new_host(source, context=contextvars.copy_context() if context is None else context, timeout=timeout)
+        host = new_host(source, context=callers_context() if context is None else context, timeout=timeout)
         if self._loop.state is State.CLOSED:
             raise closed_error()
         generator: SyncGenerator[Any, Any, Any] = SyncGenerator(host, self._loop)

@@ -9,7 +9,6 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import atexit
-import contextvars
 import inspect
 import os
 import sys
@@ -22,6 +21,7 @@ from asyncgen_tools.arguments import checked_count, close_refused, describe
 from asyncgen_tools.bridged_generator import BridgedGenerator
 from asyncgen_tools.errors import ArgumentTypeError, ForkError, PrefetchError, SourceTypeError
 from asyncgen_tools.host import calling_line, own_frames
+from asyncgen_tools.loops.admission import callers_context
 from asyncgen_tools.loops.ends import all_of, warn_at
 from asyncgen_tools.loops.running import current_waiter
 from asyncgen_tools.steps import CLOSE, Operation, Outcome, Raised, Returned, Step, Yielded
@@ -96,7 +96,7 @@ def in_thread(source: Any, /, *, prefetch: int = 0, limiter: CapacityLimiter | N
             f"limiter={describe(limiter)} is no capacity limiter, and has no tokens to be held while a step runs. Give "
             "an anyio.CapacityLimiter, or leave it out."
         )
-    worker = Worker(source, contextvars.copy_context())
+    worker = Worker(source, callers_context())
     engine = PrefetchingEngine(worker, limiter, RunAhead(prefetch)) if prefetch else ThreadEngine(worker, limiter)
     generator: BridgedGenerator[Any, Any, Any] = BridgedGenerator(engine)
     return generator

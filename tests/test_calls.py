@@ -15,7 +15,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import anyio
+import anyio.lowlevel
 import pytest
+import sniffio
 
 from asyncgen_tools import concurrent_map
 from asyncgen_tools.calls import in_context
@@ -142,6 +144,25 @@ def test_threads(backend: Backend, pool: ThreadPoolExecutor, ordered: bool) -> N
 
     run(backend, main)
     assert pool.submit(int).result(10) == 0  # it stays open
+
+
+def test_no_library_runs_on_an_executor(backend: Backend, pool: ThreadPoolExecutor) -> None:
+    """A call on an executor knows nothing of the loop that waits for it, and may run one of its own."""
+
+    def call(_: int) -> str:
+        with pytest.raises(sniffio.AsyncLibraryNotFoundError):
+            sniffio.current_async_library()
+        return anyio.run(library, backend="asyncio")
+
+    async def library() -> str:
+        await anyio.lowlevel.checkpoint()
+        return sniffio.current_async_library()
+
+    async def main() -> None:
+        async with concurrent_map(call, range(3), limit=1, executor=pool) as results:
+            assert [item async for item in results] == ["asyncio"] * 3
+
+    anyio.run(main, backend=backend.name)
 
 
 def test_limit_on_an_executor(backend: Backend, pool: ThreadPoolExecutor) -> None:

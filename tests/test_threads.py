@@ -10,9 +10,11 @@ from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.lowlevel
 import pytest
+import sniffio
 
-from asyncgen_tools import delegating, in_thread, stop_value, yield_from
+from asyncgen_tools import delegating, drive, in_thread, stop_value, yield_from
 from asyncgen_tools.errors import NoEventLoopError, NotReturnedError, SourceTypeError, UnsupportedStepError
 from tests.children import run_child
 from tests.running import on_every_backend, run_on
@@ -115,6 +117,30 @@ async def test_one_thread_one_context(backend: Backend) -> None:
     mine = [entry for entry in seen if entry[0] == seen[0][0]]
     assert [name for _, name in mine] == ["generator's"] * 3 + ["caller's"]
     assert len({ident for ident, _ in seen} - {threading.get_ident()}) == 2
+
+
+def test_no_library_runs_there(backend: Backend) -> None:
+    """The thread knows nothing of the loop that waits for it: one of its own may run there, as in anyio's threads."""
+
+    def body() -> Generator[str]:
+        with pytest.raises(sniffio.AsyncLibraryNotFoundError):
+            sniffio.current_async_library()
+        yield anyio.run(library, backend="asyncio")
+        yield from drive(libraries())
+
+    async def library() -> str:
+        await anyio.lowlevel.checkpoint()
+        return sniffio.current_async_library()
+
+    async def libraries() -> AsyncGenerator[str]:
+        yield await library()
+
+    async def main() -> None:
+        async with in_thread(body()) as generator:
+            assert [item async for item in generator] == ["asyncio", "asyncio"]
+        assert sniffio.current_async_library() == backend.name
+
+    anyio.run(main, backend=backend.name)
 
 
 @on_every_backend

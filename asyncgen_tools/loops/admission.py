@@ -8,6 +8,7 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
+import contextvars
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,15 @@ def is_entered(context: Context) -> bool:
     except RuntimeError:
         return True
     return False
+
+
+def callers_context() -> Context:
+    """A copy of the caller's context, without anyio's note of the library whose loop runs there."""
+    context = contextvars.copy_context()
+    library = loaded("sniffio", "current_async_library_cvar")
+    if library is not None and library in context:
+        context.run(library.set, None)
+    return context
 
 
 def running_library() -> str | None:

@@ -16,13 +16,14 @@ import trio
 
 from asyncgen_tools.host import own_frames
 from asyncgen_tools.loops.running import HostTask, Waiter
+from asyncgen_tools.steps import Operation
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from asyncgen_tools.host import Host
     from asyncgen_tools.loops.running import Reraise
-    from asyncgen_tools.steps import Outcome
+    from asyncgen_tools.steps import Outcome, Step
 
 __all__ = ("LibraryHostTask", "TaskWaiter")
 
@@ -93,6 +94,12 @@ class LibraryHostTask(HostTask):
         """The host's task."""
         with self.host.scope, self.shield:
             await self.live()
+
+    async def take(self, steps: list[Step]) -> Outcome:
+        # A source that never suspends would leave a consumer that steps it no chance to be cancelled.
+        if steps[0].operation in {Operation.NEXT, Operation.SEND}:
+            await trio.lowlevel.checkpoint_if_cancelled()
+        return await super().take(steps)
 
     async def watch(self) -> None:
         """The task that is cancelled when the run ends."""
