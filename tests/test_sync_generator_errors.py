@@ -31,6 +31,7 @@ from tests.ways import (
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
 
+    from asyncgen_tools import Portal, Runner
     from tests.conftest import Backend
     from tests.ways import Way
 
@@ -445,6 +446,32 @@ def test_no_cycle_after_a_thrown_error(way: Way, own_hooks: bool) -> None:
     with without_collector(), track_async_generators() if own_hooks else nullcontext():
         for started in (True, False):
             assert [reference() for reference in throw(started)] == [None, None, None]
+
+
+@pytest.mark.parametrize("portal", [False, True])
+@pytest.mark.parametrize("times", [1, 2])
+def test_no_cycle_after_a_wait(backend: Backend, times: int, portal: bool) -> None:
+    """Nor is an error after a step that the host's task carried on, through more than a bare checkpoint (A9)."""
+
+    class Thing:
+        """Something that weak references can watch."""
+
+    async def body() -> AsyncGenerator[weakref.ref[Any], None]:
+        thing = Thing()
+        yield weakref.ref(thing)
+        for _ in range(times):
+            await backend.sleep(0.001)
+        raise ProbeError
+
+    def fail(runner: Runner | Portal) -> weakref.ref[Any]:
+        generator = runner.drive(body())
+        watched = next(generator)
+        with suppress(ProbeError):
+            next(generator)
+        return watched
+
+    with backend.portal() if portal else backend.runner() as runner, without_collector():
+        assert fail(runner)() is None
 
 
 def test_no_cycle_with_the_generator_held(way: Way) -> None:
