@@ -9,12 +9,13 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import asyncio
-import sys
 from contextlib import suppress
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, final
 
 from asyncgen_tools.loops.asyncio_hosts import loop_maker
 from asyncgen_tools.loops.options import checked_options
+from asyncgen_tools.testing.harness.asyncio_scopes import anyio_scopes, named, owned_scopes
 from asyncgen_tools.testing.harness.base import Harness, LevelScope, Scope
 from asyncgen_tools.testing.harness.watching import PASS_ON, Watch, WatchedChild
 from asyncgen_tools.testing.leaks import is_close
@@ -58,13 +59,6 @@ class EdgeScope(Scope):
         return self.caught
 
 
-def current_scope() -> Any:
-    """The innermost of anyio's scopes in which the current task is, or None."""
-    backend: Any = sys.modules.get("anyio._backends._asyncio")
-    state: Any = getattr(backend, "_task_states", {}).get(asyncio.current_task())
-    return getattr(state, "cancel_scope", None)
-
-
 @final
 class AnyioScope(LevelScope):
     """An anyio cancel scope, in a task of asyncio."""
@@ -75,10 +69,7 @@ class AnyioScope(LevelScope):
         super().__init__(anyio.CancelScope())
 
     def scopes_within(self) -> Iterator[Any]:
-        scope = current_scope()
-        while scope is not None and scope is not self._scope:
-            yield scope
-            scope = getattr(scope, "_parent_scope", None)
+        return takewhile(lambda scope: scope is not self._scope, anyio_scopes())
 
 
 def report_unless_asyncgen(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -140,8 +131,11 @@ class AsyncioHarness(Harness):
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(0)
 
-    def scopes(self) -> object:
-        return current_scope()
+    def scopes(self) -> list[Any]:
+        return [*owned_scopes(asyncio.current_task()), *anyio_scopes()]
+
+    def named(self, scope: object) -> str:
+        return named(scope)
 
     async def settle(self) -> None:
         for _ in range(2):  # a finalizer's task is made in the first turn

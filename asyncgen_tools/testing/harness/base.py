@@ -132,9 +132,13 @@ class Harness(ABC):
     async def absorb(self) -> None:  # noqa: B027  # most have nothing to do
         """Take in a cancellation that was requested and has not been delivered."""
 
-    def scopes(self) -> object:
-        """Something that is equal as long as the current task is in the same cancel scopes and nurseries."""
-        return None
+    def scopes(self) -> list[Any]:
+        """The cancel scopes, timeouts, task groups and nurseries in which the current task is."""
+        return []
+
+    def named(self, scope: object) -> str:
+        """What a report calls one of them."""
+        return type(scope).__name__
 
     async def settle(self) -> None:  # noqa: B027  # the same
         """Let everything run that is ready now, finalizers included."""
