@@ -604,6 +604,52 @@ async def shielded_deadline() -> AsyncGenerator[int, Any]:
             await anyio.sleep_forever()
 
 
+@good(needs="asyncio")
+async def cancels_its_child() -> AsyncGenerator[int, Any]:
+    """A child's cancellation is no cancellation of the task that waits for it, which `cancelling()` tells."""
+    for number in range(2):
+        task = asyncio.create_task(asyncio.sleep(3600))
+        try:
+            await asyncio.sleep(0)
+        finally:
+            task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if current is not None and current.cancelling():
+                raise
+        yield number
+
+
+@good(needs="asyncio")
+async def deadline_within_step() -> AsyncGenerator[int, Any]:
+    """A timeout of its own, which passes, is no cancellation of the consumer's, and what follows is no cleanup."""
+    for number in range(2):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                await asyncio.Event().wait()
+        await asyncio.sleep(0)
+        yield number
+
+
+async def stubborn() -> None:
+    """Ends when it is cancelled, as if it had not been."""
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.sleep(0.001)
+
+
+@good(needs="asyncio")
+async def cancellation_ends_in_child() -> AsyncGenerator[int, Any]:
+    """A cancellation that the awaited task kept for itself has not been delivered; one that comes later is another."""
+    for number in range(2):
+        await asyncio.create_task(stubborn())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                await asyncio.Event().wait()
+        yield number
+
+
 @good()
 @delegating
 async def deepest_delegator() -> AsyncGenerator[int, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from itertools import takewhile
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, final
 
 from asyncgen_tools.loops.asyncio_hosts import loop_maker
 from asyncgen_tools.loops.options import checked_options
@@ -28,6 +28,17 @@ if TYPE_CHECKING:
 __all__ = ("AsyncioHarness",)
 
 T = TypeVar("T")
+OURS: Final = "Cancelled by asyncgen_tools.testing"  # messages of cancellations
+ANYIOS: Final = "Cancelled via cancel scope "  # by which anyio itself tells its own from others
+
+
+def says(error: BaseException | None, start: str) -> bool:
+    """Whether the message of a cancellation begins so, or that of one in whose handling it was raised."""
+    while isinstance(error, asyncio.CancelledError):
+        if error.args and str(error.args[0]).startswith(start):
+            return True
+        error = error.__context__
+    return False
 
 
 @final
@@ -43,7 +54,12 @@ class EdgeScope(Scope):
     def cancel(self) -> None:
         assert self._task is not None
         self.requested = True
-        self._task.cancel()
+        self._task.cancel(OURS)
+
+    def sent(self, error: BaseException, *, at_once: bool) -> bool:
+        # A request is answered when the task goes on next, unless what it waits for keeps the cancellation for itself.
+        # The message alone would not do: it is lost where a child that is waited for was cancelled before.
+        return self.requested and (at_once or says(error, OURS))
 
     def __enter__(self) -> Self:
         self._task = asyncio.current_task()
@@ -67,6 +83,9 @@ class AnyioScope(LevelScope):
         import anyio
 
         super().__init__(anyio.CancelScope())
+
+    def sent(self, error: BaseException, *, at_once: bool) -> bool:
+        return says(error, ANYIOS) and super().sent(error, at_once=at_once)
 
     def scopes_within(self) -> Iterator[Any]:
         return takewhile(lambda scope: scope is not self._scope, anyio_scopes())

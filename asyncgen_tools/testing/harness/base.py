@@ -43,9 +43,14 @@ class Scope(ABC):
     def cancel(self) -> None:
         """Request the cancellation of the block."""
 
-    def reaches(self) -> bool:
-        """Whether the cancellation was requested, and no shield within the block keeps it from the current task."""
-        return self.requested
+    @abstractmethod
+    def sent(self, error: BaseException, *, at_once: bool) -> bool:
+        """Whether a cancellation that arrives in the current task is the one that was requested, and no other.
+
+        Args:
+            error: the cancellation.
+            at_once: whether nothing else has arrived since the request.
+        """
 
     @abstractmethod
     def __enter__(self) -> Self: ...
@@ -74,7 +79,8 @@ class LevelScope(Scope):
         self.requested = True
         self._scope.cancel()
 
-    def reaches(self) -> bool:
+    def sent(self, error: BaseException, *, at_once: bool) -> bool:
+        del error, at_once  # it may come at any time, and says nothing of its scope
         return self.requested and not any(scope.shield for scope in self.scopes_within())
 
     @abstractmethod
