@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -139,6 +140,46 @@ def test_deadlines_of_inner_scopes_are_no_delivery(row: str) -> None:
             await anyio.sleep(0.0001)
 
     assert set(endings(sweep_cancellation(shielded, backend=row))) == {"completed-late"}
+
+
+async def cancels_child(*, rightly: bool) -> None:
+    """Cancels a task of its own, and waits for it."""
+    task = asyncio.create_task(asyncio.sleep(3600))
+    await asyncio.sleep(0)
+    task.cancel()
+    try:
+        await task
+    except asyncio.CancelledError:
+        current = asyncio.current_task()
+        if rightly and current is not None and current.cancelling():
+            raise
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.values[0] != "trio"])
+def test_cancellations_of_others_are_no_delivery(row: str) -> None:
+    """What a child's cancellation or an inner timeout throws into the task is not what was requested."""
+
+    async def times_out() -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                await asyncio.Event().wait()
+
+    late = "completed-late" if row == "level" else "cancelled"  # an anyio scope cancels at the next await only
+    report = sweep_cancellation(lambda: cancels_child(rightly=True), backend=row)
+    assert endings(report) == ["cancelled", "cancelled", late]
+    # At the entry it would be swallowed, truly: asyncio's timeout takes what was requested before it for its own.
+    assert endings(sweep_cancellation(times_out, backend=row, cancel_at=0)) == [late]
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if row.values[0] in {"asyncio", "uvloop"}])
+@pytest.mark.parametrize("scope", ["task", "tree"])
+def test_cancellation_taken_for_that_of_a_child(row: str, scope: Any) -> None:
+    """A cancellation that arrives with that of a child, and is taken for it, is swallowed: `cancelling()` tells."""
+    report = sweep_cancellation(lambda: cancels_child(rightly=False), backend=row, scope=scope, allowed=ALL)
+    last = report.points[-1]
+    assert last.ending is Ending.SWALLOWED
+    assert last.place is not None
+    assert last.place.function == "cancels_child"
 
 
 def test_level_cancels_each_await() -> None:

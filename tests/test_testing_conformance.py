@@ -10,6 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
 
+import anyio
 import pytest
 
 from asyncgen_tools.errors import (
@@ -598,6 +599,62 @@ def test_shorter_than_before() -> None:
             yield number
 
     check_async_generator(shrinks, checks=["scope-across-yield"])
+
+
+class Wide(asyncio.TaskGroup):
+    """A task group of somebody's own, with its attributes in a dictionary."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        vars(self).update(name="wide")
+
+
+async def in_asyncio_scopes() -> AsyncGenerator[int, Any]:
+    """In two scopes of asyncio's."""
+    async with asyncio.timeout(60), Wide():
+        yield 1
+
+
+async def in_scope() -> AsyncGenerator[int, Any]:
+    """In a scope of anyio's."""
+    with anyio.CancelScope():
+        yield 1
+
+
+async def in_group() -> AsyncGenerator[int, Any]:
+    """In a task group of anyio's."""
+    async with anyio.create_task_group():
+        yield 1
+
+
+async def in_nursery() -> AsyncGenerator[int, Any]:
+    """In a nursery."""
+    import trio
+
+    with trio.CancelScope():
+        async with trio.open_nursery():
+            yield 1
+
+
+@pytest.mark.parametrize(
+    "make, row, name",
+    [
+        (in_asyncio_scopes, "asyncio", "Timeout and Wide"),
+        (in_asyncio_scopes, "level", "Timeout and Wide"),
+        (in_scope, "asyncio", "CancelScope"),
+        (in_scope, "level", "CancelScope"),
+        (in_scope, "trio", "CancelScope"),
+        (in_group, "asyncio", "TaskGroup"),
+        (in_group, "trio", "Nursery"),
+        (in_nursery, "trio", "CancelScope and Nursery"),
+    ],
+)
+def test_open_scopes_are_named(make: Any, row: str, name: str) -> None:
+    """The report names the class of each scope that is open at a yield."""
+    if get_backend(row).missing is not None:
+        pytest.skip(f"no library for {row}")
+    with pytest.raises(ConformanceError, match=f"yielded with {name} open"):
+        check_async_generator(make, checks=["scope-across-yield"], backends=[row])
 
 
 def test_two_mistakes_are_a_group() -> None:

@@ -166,7 +166,7 @@ class Sweep:
                 harness.cancelled,
                 act_at=number,
                 action=cancellable.cancel,
-                reaches=cancellable.reaches,
+                sent=cancellable.sent,
                 shortcut=shortcut,
             )
             if self.tree:

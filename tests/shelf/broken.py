@@ -193,6 +193,71 @@ async def timeout_in_own_manager() -> AsyncGenerator[int, None]:
         yield 2
 
 
+class Session:
+    """A context manager that keeps what it enters on an exit stack, in a slot."""
+
+    __slots__ = ("_stack",)
+
+    async def __aenter__(self) -> Self:
+        self._stack = contextlib.AsyncExitStack()
+        await self._stack.enter_async_context(asyncio.timeout(60))
+        return self
+
+    async def __aexit__(self, *details: Any) -> bool | None:  # noqa: PYI036  # as users write it
+        return await self._stack.__aexit__(*details)
+
+
+@broken("scope-across-yield", needs="asyncio")
+async def timeout_on_managers_stack() -> AsyncGenerator[int, None]:
+    """The timeout is on an exit stack, in a context manager."""
+    async with Session():
+        yield 1  # here
+        yield 2
+
+
+@contextlib.asynccontextmanager
+async def grouped() -> AsyncGenerator[asyncio.TaskGroup]:
+    """A task group in somebody's own @asynccontextmanager, where it may be."""
+    async with asyncio.TaskGroup() as group:
+        yield group
+
+
+class Service:
+    """A context manager around another one."""
+
+    async def __aenter__(self) -> Self:
+        self._inner = grouped()
+        await self._inner.__aenter__()
+        return self
+
+    async def __aexit__(self, *details: Any) -> bool | None:  # noqa: PYI036  # as users write it
+        return await self._inner.__aexit__(*details)
+
+
+@broken("scope-across-yield", needs="asyncio")
+async def group_in_managers_manager() -> AsyncGenerator[int, None]:
+    """The task group is in a context manager in a context manager."""
+    async with Service():
+        yield 1  # here
+        yield 2
+
+
+@broken("scope-across-yield", needs="asyncio")
+async def timeout_by_hand() -> AsyncGenerator[int, None]:
+    """A timeout that no `with` block holds, but a closure."""
+    timeout = asyncio.timeout(60)
+
+    async def leave() -> None:
+        await timeout.__aexit__(None, None, None)
+
+    await timeout.__aenter__()
+    try:
+        yield 1  # here
+        yield 2
+    finally:
+        await leave()
+
+
 @contextlib.asynccontextmanager
 async def workers() -> AsyncGenerator[Any]:
     """A nursery in somebody's own @asynccontextmanager, where it may be."""

@@ -265,6 +265,113 @@ async def client_with_closed_scope() -> AsyncGenerator[int, Any]:
         yield 1
 
 
+async def timed_numbers() -> AsyncGenerator[int, Any]:
+    """Holds a timeout over its yields, which is right where it has a task of its own."""
+    async with asyncio.timeout(60):
+        for number in range(3):
+            await asyncio.sleep(0)
+            yield number
+
+
+async def pump(source: AsyncGenerator[int, Any], queue: asyncio.Queue[int | None]) -> None:
+    """Hand on what a generator yields."""
+    async with contextlib.aclosing(source):
+        async for number in source:
+            await queue.put(number)
+    await queue.put(None)
+
+
+@good(needs="asyncio")
+async def pumped() -> AsyncGenerator[int, Any]:
+    """The inner generator has its timeout in a task of its own, though it is a local of this one."""
+    source = timed_numbers()
+    queue = asyncio.Queue[int | None](1)
+    task = asyncio.create_task(pump(source, queue))
+    try:
+        while (number := await queue.get()) is not None:
+            yield number
+    finally:
+        task.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([task])
+
+
+class Server:
+    """A context manager with scopes in a task of its own."""
+
+    async def __aenter__(self) -> Self:
+        self._ready, self._stop = asyncio.Event(), asyncio.Event()
+        self._task = asyncio.create_task(self._run())
+        try:
+            await self._ready.wait()
+        except BaseException:
+            self._task.cancel()
+            raise
+        return self
+
+    async def _run(self) -> None:
+        async with asyncio.timeout(60) as self._timeout, asyncio.TaskGroup() as self._group:
+            self._ready.set()
+            await self._stop.wait()
+
+    async def __aexit__(self, *details: object) -> None:
+        self._stop.set()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait([self._task])
+
+
+@good(needs="asyncio")
+async def served() -> AsyncGenerator[int, Any]:
+    """The server's timeout and task group belong to the server's task."""
+    async with Server():
+        yield 1
+        yield 2
+
+
+async def scoped_numbers() -> AsyncGenerator[int, Any]:
+    """Holds a deadline over its yields, which is right where it has a task of its own."""
+    with anyio.fail_after(60):
+        for number in range(3):
+            await checkpoint()
+            yield number
+
+
+async def scoped_pump(source: AsyncGenerator[int, Any], sender: Any, done: anyio.Event) -> None:
+    """Hand on what a generator yields."""
+    try:
+        async with contextlib.aclosing(source), sender:
+            async for number in source:
+                await sender.send(number)
+    except anyio.BrokenResourceError:
+        pass  # nobody reads on
+    finally:
+        done.set()
+
+
+@good(needs="loop")
+async def pumped_by_system_task() -> AsyncGenerator[int, Any]:
+    """The inner generator has its scope in a task of its own, though it is a local of this one."""
+    source = scoped_numbers()
+    sender, receiver = anyio.create_memory_object_stream[int](0)
+    done = anyio.Event()
+    if library() == "trio":
+        import trio
+
+        trio.lowlevel.spawn_system_task(scoped_pump, source, sender, done)
+    else:
+        background.append(asyncio.create_task(scoped_pump(source, sender, done)))
+    try:
+        async with receiver:
+            async for number in receiver:
+                yield number
+    finally:
+        with anyio.CancelScope(shield=True):
+            await done.wait()
+
+
+background: list[Any] = []  # asyncio itself keeps no task
+
+
 @good()
 async def variable_within_step() -> AsyncGenerator[str, Any]:
     """A variable that is reset before each yield; and decimal, which makes its context when first asked."""
@@ -495,6 +602,52 @@ async def shielded_deadline() -> AsyncGenerator[int, Any]:
     finally:
         with anyio.move_on_after(0.0001, shield=True):
             await anyio.sleep_forever()
+
+
+@good(needs="asyncio")
+async def cancels_its_child() -> AsyncGenerator[int, Any]:
+    """A child's cancellation is no cancellation of the task that waits for it, which `cancelling()` tells."""
+    for number in range(2):
+        task = asyncio.create_task(asyncio.sleep(3600))
+        try:
+            await asyncio.sleep(0)
+        finally:
+            task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError:
+            current = asyncio.current_task()
+            if current is not None and current.cancelling():
+                raise
+        yield number
+
+
+@good(needs="asyncio")
+async def deadline_within_step() -> AsyncGenerator[int, Any]:
+    """A timeout of its own, which passes, is no cancellation of the consumer's, and what follows is no cleanup."""
+    for number in range(2):
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                await asyncio.Event().wait()
+        await asyncio.sleep(0)
+        yield number
+
+
+async def stubborn() -> None:
+    """Ends when it is cancelled, as if it had not been."""
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.sleep(0.001)
+
+
+@good(needs="asyncio")
+async def cancellation_ends_in_child() -> AsyncGenerator[int, Any]:
+    """A cancellation that the awaited task kept for itself has not been delivered; one that comes later is another."""
+    for number in range(2):
+        await asyncio.create_task(stubborn())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0):
+                await asyncio.Event().wait()
+        yield number
 
 
 @good()

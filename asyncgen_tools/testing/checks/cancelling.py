@@ -80,7 +80,7 @@ async def cancelled_step(trial: Trial, count: int, operation: str, *, at: int, s
     with scope:
         source = trial.new()
         await trial.advance(source, count)
-        taken = await trial.step(source, operation, at=at, action=scope.cancel, reaches=scope.reaches)
+        taken = await trial.step(source, operation, at=at, action=scope.cancel, sent=scope.sent)
         await trial.finish(source)
     await trial.harness.absorb()
     assert taken is not None  # steps raise nothing that the scope could catch

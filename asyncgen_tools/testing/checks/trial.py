@@ -17,7 +17,7 @@ from asyncgen_tools.errors import AsyncgenToolsError, ConformanceError, HangErro
 from asyncgen_tools.steps import Outcome, Raised, Returned, Yielded, stop_value
 from asyncgen_tools.testing.harness.bounds import run_bounded
 from asyncgen_tools.testing.harness.watchdog import Stuck
-from asyncgen_tools.testing.harness.watching import Watch, error_places, frames_below, user_places, watched
+from asyncgen_tools.testing.harness.watching import Watch, error_places, frames_below, never, user_places, watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from asyncgen_tools.testing.backends import Backend
     from asyncgen_tools.testing.harness.base import Harness
     from asyncgen_tools.testing.harness.watchdog import Watchdog
+    from asyncgen_tools.testing.harness.watching import Sent
     from asyncgen_tools.testing.places import Place
 
 __all__ = ("MOST_SUSPENSIONS", "NotApplicable", "Subject", "Taken", "ThrownError", "Trial", "request")
@@ -168,7 +169,7 @@ class Trial:
         *arguments: Any,
         at: int | None = None,
         action: Callable[[], object] | None = None,
-        reaches: Callable[[], bool] = bool,
+        sent: Sent = never,
         elsewhere: bool = False,
     ) -> Taken:
         """Take one step of a generator.
@@ -179,13 +180,13 @@ class Trial:
             arguments: the value to send, or what to throw.
             at: the suspension, from 0, at which something is done; -1 is before the step; None is never.
             action: what is done there.
-            reaches: whether what it requests reaches the current task where this is called.
+            sent: whether a cancellation that arrives is what it requested.
             elsewhere: whether the step is taken in a task of its own.
         """
         self.taken += 1
         shown = f" of {arguments[0]!r}" if arguments else ""
         self.label = f"step {self.taken} ({operation}{shown})"
-        watch = self.watch = Watch(self.harness.cancelled, act_at=at, action=action, reaches=reaches)
+        watch = self.watch = Watch(self.harness.cancelled, act_at=at, action=action, sent=sent)
         self.subject.watchdog.watch(watch, self.harness.canceller())
         stepping = watched(taking(source, operation, arguments), watch)
         outcome = await self.outcome_of(self.harness.in_new_task(stepping) if elsewhere else stepping)

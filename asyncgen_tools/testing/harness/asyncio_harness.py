@@ -9,12 +9,13 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import asyncio
-import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, final
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, final
 
 from asyncgen_tools.loops.asyncio_hosts import loop_maker
 from asyncgen_tools.loops.options import checked_options
+from asyncgen_tools.testing.harness.asyncio_scopes import anyio_scopes, named, owned_scopes
 from asyncgen_tools.testing.harness.base import Harness, LevelScope, Scope
 from asyncgen_tools.testing.harness.watching import PASS_ON, Watch, WatchedChild
 from asyncgen_tools.testing.leaks import is_close
@@ -27,6 +28,17 @@ if TYPE_CHECKING:
 __all__ = ("AsyncioHarness",)
 
 T = TypeVar("T")
+OURS: Final = "Cancelled by asyncgen_tools.testing"  # messages of cancellations
+ANYIOS: Final = "Cancelled via cancel scope "  # by which anyio itself tells its own from others
+
+
+def says(error: BaseException | None, start: str) -> bool:
+    """Whether the message of a cancellation begins so, or that of one in whose handling it was raised."""
+    while isinstance(error, asyncio.CancelledError):
+        if error.args and str(error.args[0]).startswith(start):
+            return True
+        error = error.__context__
+    return False
 
 
 @final
@@ -42,7 +54,12 @@ class EdgeScope(Scope):
     def cancel(self) -> None:
         assert self._task is not None
         self.requested = True
-        self._task.cancel()
+        self._task.cancel(OURS)
+
+    def sent(self, error: BaseException, *, at_once: bool) -> bool:
+        # A request is answered when the task goes on next, unless what it waits for keeps the cancellation for itself.
+        # The message alone would not do: it is lost where a child that is waited for was cancelled before.
+        return self.requested and (at_once or says(error, OURS))
 
     def __enter__(self) -> Self:
         self._task = asyncio.current_task()
@@ -58,13 +75,6 @@ class EdgeScope(Scope):
         return self.caught
 
 
-def current_scope() -> Any:
-    """The innermost of anyio's scopes in which the current task is, or None."""
-    backend: Any = sys.modules.get("anyio._backends._asyncio")
-    state: Any = getattr(backend, "_task_states", {}).get(asyncio.current_task())
-    return getattr(state, "cancel_scope", None)
-
-
 @final
 class AnyioScope(LevelScope):
     """An anyio cancel scope, in a task of asyncio."""
@@ -74,11 +84,11 @@ class AnyioScope(LevelScope):
 
         super().__init__(anyio.CancelScope())
 
+    def sent(self, error: BaseException, *, at_once: bool) -> bool:
+        return says(error, ANYIOS) and super().sent(error, at_once=at_once)
+
     def scopes_within(self) -> Iterator[Any]:
-        scope = current_scope()
-        while scope is not None and scope is not self._scope:
-            yield scope
-            scope = getattr(scope, "_parent_scope", None)
+        return takewhile(lambda scope: scope is not self._scope, anyio_scopes())
 
 
 def report_unless_asyncgen(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -140,8 +150,11 @@ class AsyncioHarness(Harness):
         with suppress(asyncio.CancelledError):
             await asyncio.sleep(0)
 
-    def scopes(self) -> object:
-        return current_scope()
+    def scopes(self) -> list[Any]:
+        return [*owned_scopes(asyncio.current_task()), *anyio_scopes()]
+
+    def named(self, scope: object) -> str:
+        return named(scope)
 
     async def settle(self) -> None:
         for _ in range(2):  # a finalizer's task is made in the first turn

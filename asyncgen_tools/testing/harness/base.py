@@ -43,9 +43,14 @@ class Scope(ABC):
     def cancel(self) -> None:
         """Request the cancellation of the block."""
 
-    def reaches(self) -> bool:
-        """Whether the cancellation was requested, and no shield within the block keeps it from the current task."""
-        return self.requested
+    @abstractmethod
+    def sent(self, error: BaseException, *, at_once: bool) -> bool:
+        """Whether a cancellation that arrives in the current task is the one that was requested, and no other.
+
+        Args:
+            error: the cancellation.
+            at_once: whether nothing else has arrived since the request.
+        """
 
     @abstractmethod
     def __enter__(self) -> Self: ...
@@ -74,7 +79,8 @@ class LevelScope(Scope):
         self.requested = True
         self._scope.cancel()
 
-    def reaches(self) -> bool:
+    def sent(self, error: BaseException, *, at_once: bool) -> bool:
+        del error, at_once  # it may come at any time, and says nothing of its scope
         return self.requested and not any(scope.shield for scope in self.scopes_within())
 
     @abstractmethod
@@ -132,9 +138,13 @@ class Harness(ABC):
     async def absorb(self) -> None:  # noqa: B027  # most have nothing to do
         """Take in a cancellation that was requested and has not been delivered."""
 
-    def scopes(self) -> object:
-        """Something that is equal as long as the current task is in the same cancel scopes and nurseries."""
-        return None
+    def scopes(self) -> list[Any]:
+        """The cancel scopes, timeouts, task groups and nurseries in which the current task is."""
+        return []
+
+    def named(self, scope: object) -> str:
+        """What a report calls one of them."""
+        return type(scope).__name__
 
     async def settle(self) -> None:  # noqa: B027  # the same
         """Let everything run that is ready now, finalizers included."""

@@ -1,6 +1,6 @@
 """The harness of trio, whose cancellation is by level; with the scheduler seeded where the order of tasks matters.
 
-Names of trio that are not public are used in `private_names`, `unshield` and `TrioScope` only.
+Names of trio that are not public are used in `private_names` and `scopes_of` only.
 
 PYTEST_DONT_REWRITE
 """
@@ -11,6 +11,7 @@ import logging
 import threading
 import warnings
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar, cast, final
 
 import trio
@@ -119,10 +120,16 @@ def unshield(task: trio.lowlevel.Task) -> None:
     while tasks:
         task = tasks.pop()
         tasks += [child for nursery in task.child_nurseries for child in nursery.child_tasks]
-        status: Any = getattr(task, "_cancel_status", None)
-        while status is not None:
-            status._scope.shield = False
-            status = status._parent
+        for scope in scopes_of(task):
+            scope.shield = False
+
+
+def scopes_of(task: trio.lowlevel.Task) -> Iterator[trio.CancelScope]:
+    """The scopes in which a task is, innermost first."""
+    status: Any = getattr(task, "_cancel_status", None)
+    while status is not None:
+        yield status._scope
+        status = status._parent
 
 
 @final
@@ -133,10 +140,7 @@ class TrioScope(LevelScope):
         super().__init__(trio.CancelScope())
 
     def scopes_within(self) -> Iterator[trio.CancelScope]:
-        status: Any = getattr(trio.lowlevel.current_task(), "_cancel_status", None)
-        while status is not None and status._scope is not self._scope:
-            yield status._scope
-            status = status._parent
+        return takewhile(lambda scope: scope is not self._scope, scopes_of(trio.lowlevel.current_task()))
 
 
 @final
@@ -200,9 +204,10 @@ class TrioHarness(Harness):
             raise errors.pop()
         return results.pop()
 
-    def scopes(self) -> object:
+    def scopes(self) -> list[Any]:
         task = trio.lowlevel.current_task()
-        return getattr(task, "_cancel_status", None), tuple(task.child_nurseries)
+        inner = {id(nursery.cancel_scope) for nursery in task.child_nurseries}
+        return [*(scope for scope in scopes_of(task) if id(scope) not in inner), *task.child_nurseries]
 
     async def settle(self) -> None:
         for _ in range(10):

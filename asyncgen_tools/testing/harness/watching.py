@@ -18,7 +18,7 @@ import sys
 import types
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast, final
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast, final
 
 from asyncgen_tools.testing.places import Place
 
@@ -30,12 +30,14 @@ __all__ = (
     "ENTRY",
     "PASS_ON",
     "Delivery",
+    "Sent",
     "Watch",
     "WatchedChild",
     "definition_of",
     "error_place",
     "error_places",
     "frames_below",
+    "never",
     "user_place",
     "user_places",
     "watched",
@@ -67,6 +69,18 @@ class Delivery:
     passed_on: bool
 
 
+class Sent(Protocol):
+    """Whether a cancellation is the one that was requested."""
+
+    def __call__(self, error: BaseException, *, at_once: bool) -> bool: ...
+
+
+def never(error: BaseException, *, at_once: bool) -> bool:
+    """What is said of cancellations where none is requested."""
+    del error, at_once
+    return False
+
+
 @final
 class Watch:
     """What is to be done with a watched coroutine, and what was seen of it.
@@ -76,8 +90,8 @@ class Watch:
         act_at: the suspension, counted from 0, before which `action` is called; -1 is the entry, before the first step;
             None is never.
         action: called once, with the coroutine suspended; it may request a cancellation.
-        reaches: whether what `action` requests reaches the current task here. A cancellation that arrives where it does
-            not is that of an inner scope, such as a deadline in shielded cleanup; trio's sleep ends by one, too.
+        sent: whether a cancellation that arrives is what `action` requested, as `Scope.sent`. Others are those of inner
+            scopes, such as a deadline in shielded cleanup, and of child tasks; trio's sleep ends by one, too.
         shortcut: answers a message in the loop's stead when the loop would only hand it back; by default, nothing does.
     """
 
@@ -88,7 +102,7 @@ class Watch:
         "coroutine",
         "delivered",
         "place",
-        "reaches",
+        "sent",
         "shortcut",
         "suspensions",
     )
@@ -99,13 +113,13 @@ class Watch:
         *,
         act_at: int | None = None,
         action: Callable[[], object] | None = None,
-        reaches: Callable[[], bool] = bool,
+        sent: Sent = never,
         shortcut: Callable[[Any], Any] | None = None,
     ) -> None:
         self.cancelled: type[BaseException] = cancelled
         self.act_at: int | None = act_at
         self.action: Callable[[], object] | None = action
-        self.reaches: Callable[[], bool] = reaches
+        self.sent: Sent = sent
         self.shortcut: Callable[[Any], Any] | None = shortcut
         self.coroutine: Any = None
         self.suspensions: int = 0
@@ -123,6 +137,12 @@ class Watch:
         self.suspensions += 1
         if self.suspensions - 1 == self.act_at:
             self.act(coroutine)
+
+    def arrived(self, coroutine: Any, error: BaseException) -> None:
+        """Note a cancellation that a coroutine is about to see, if it is what `action` requested."""
+        at_once = self.act_at is not None and self.suspensions <= max(self.act_at, 0) + 1
+        if self.sent(error, at_once=at_once):
+            self.delivered.append(delivery_to(coroutine))
 
     def reached(self) -> bool:
         """Whether the coroutine came to the point at which something was to be done."""
@@ -180,12 +200,12 @@ def watched(awaitable: Awaitable[Any], watch: Watch) -> Generator[Any, Any, Any]
                 raise
             except BaseException as exc:
                 resume, answer = coroutine.throw, exc
-                if isinstance(exc, cancelled) and watch.reaches():
-                    watch.delivered.append(delivery_to(coroutine))
+                if isinstance(exc, cancelled):
+                    watch.arrived(coroutine, exc)
             else:
                 resume = coroutine.send
-                if answer is not None and isinstance(getattr(answer, "error", None), cancelled) and watch.reaches():
-                    watch.delivered.append(delivery_to(coroutine))
+                if answer is not None and isinstance(getattr(answer, "error", None), cancelled):
+                    watch.arrived(coroutine, answer.error)
     finally:
         coroutine.close()
         del resume, answer  # or a thrown exception and this frame would keep each other alive
