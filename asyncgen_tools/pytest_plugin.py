@@ -164,6 +164,8 @@ def asyncgen_backend(request: pytest.FixtureRequest) -> Backend:
 def asyncgen_driver(asyncgen_backend: Backend) -> Generator[TrackedDriver]:
     """Called with an async generator it gives a SyncGenerator on the backend; closes it, and fails the test on a leak.
 
+    What a cleanup raises fails the test, too, whether this closes the generator, or the test drops it.
+
     `asyncgen_driver(source, virtual_time=True)` for a generator that sleeps.
     """
     from asyncgen_tools.testing import TrackedDriver

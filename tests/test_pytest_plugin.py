@@ -215,6 +215,32 @@ def test_after():
     result.assert_outcomes(passed=3)
 
 
+def test_driver_fails_on_a_failed_cleanup(run: Any) -> None:
+    """What the cleanup of a driven generator raises fails the test, whether the driver closes it or the test's end."""
+    result = run(
+        """
+async def broken_cleanup():
+    try:
+        yield 1
+    finally:
+        assert not "clean"
+def test_held(asyncgen_driver):
+    kept.append(asyncgen_driver(broken_cleanup()))
+    assert next(kept[-1]) == 1
+def test_local(asyncgen_driver):
+    items = asyncgen_driver(broken_cleanup())
+    assert next(items) == 1
+@pytest.mark.asyncgen_leaks("off")
+def test_dropped_on_purpose(asyncgen_driver):
+    assert next(asyncgen_driver(broken_cleanup())) == 1
+""",
+        "-Wignore::pytest.PytestUnraisableExceptionWarning",
+        ini="asyncgen_backends = asyncio bare",
+    )
+    result.assert_outcomes(failed=4, passed=2)
+    result.stdout.fnmatch_lines(["*test_local*", '*assert not "clean"*', "*LeakError*", "*AssertionError: assert not*"])
+
+
 @pytest.mark.parametrize("leak", ["drop", "keep"])
 def test_driver_fails_on_a_leak(run: Any, leak: str) -> None:
     """A generator that a driven one leaves unfinished fails the test, whatever the ini setting says."""

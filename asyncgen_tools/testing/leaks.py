@@ -7,6 +7,7 @@ inside of it and chains them; loops of this library tell it by themselves (`asyn
 finalizer hook runs. The id of a generator that has ended may be another's later, which then replaces the record.
 
 What a finalizer raises, a loop only logs: trio to a logger, asyncio to its exception handler. The tracker reads both.
+What closing a dropped generator of `drive` raises, its loop tells.
 
 PYTEST_DONT_REWRITE
 """
@@ -114,7 +115,7 @@ class LeakTracker:
 
     Attributes:
         leaks: the generators that were left unfinished, complete after the block.
-        errors: what finalizers raised, which event loops only log.
+        errors: what the cleanup of dropped generators raised, of driven ones, too; nobody can catch it.
     """
 
     def __init__(self, *, hooks: bool = True) -> None:
@@ -205,7 +206,7 @@ class LeakTracker:
             )
             lines += [f"  {leak}" for leak in self.leaks]
         if self.errors:
-            lines += ["Errors that a finalizer raised, which the event loop only logs:"]
+            lines += ["Errors in the cleanup of dropped generators, which nobody can catch:"]
             lines += [f"  {type(error).__qualname__}: {error}" for error in self.errors]
         return "\n".join(lines)
 
@@ -227,6 +228,10 @@ class LeakTracker:
         for agen in self.unfinished():
             if id(agen) in begun:
                 self._note(agen, LeakKind.CLOSED_AT_SHUTDOWN)
+
+    def lost(self, error: BaseException, /) -> None:
+        """Closing a driven generator that was dropped has raised."""
+        self.errors.append(error)
 
     # Hooks ---------------------------------------------------------------------------------------------------------
 
