@@ -499,6 +499,65 @@ class TestCase(unittest.IsolatedAsyncioTestCase):
     assert result.parseoutcomes() == outcomes
 
 
+CLEANUPS = """
+import contextlib, unittest
+class TestCase(unittest.IsolatedAsyncioTestCase):
+    @contextlib.asynccontextmanager
+    async def connect(self):
+        yield "connection"
+    async def begin(self):
+        kept.append(numbers())
+        await anext(kept[-1])
+        return kept[-1]
+    async def test_entered(self):
+        self.assertEqual(await self.enterAsyncContext(self.connect()), "connection")
+    async def test_added(self):
+        async def close():
+            await generator.aclose()
+        generator = await self.begin()
+        self.addAsyncCleanup(close)
+    async def asyncTearDown(self):
+        if self.id().endswith("torn_down"):
+            await kept[-1].aclose()
+    async def test_torn_down(self):
+        await self.begin()
+    async def test_never(self):
+        await self.begin()
+    async def test_dropped_by_cleanup(self):
+        self.addCleanup(kept.remove, await self.begin())
+    async def test_fails_itself(self):
+        await self.begin()
+        self.fail("by itself")
+"""
+
+
+@pytest.mark.parametrize("level", ["error", "warn"])
+def test_cleanup_of_unittest(run: Any, level: str) -> None:
+    """What the cleanup of a unittest closes is no leak; what its loop's end closes or its cleanup drops is one."""
+    result = run(CLEANUPS, "-rA", ini=f"asyncgen_leaks = {level}")
+    outcomes = {"error": {"passed": 3, "failed": 3}, "warn": {"passed": 5, "failed": 1, "warnings": 2}}
+    assert result.parseoutcomes() == outcomes[level]
+    result.stdout.fnmatch_lines_random(["*numbers (closed at shutdown): first*", "*numbers (collected): first*"])
+    assert str(result.stdout).count("by itself") >= 1
+    result.stdout.no_fnmatch_line("*(suspended)*")
+
+
+def test_leaks_are_placed_in_the_test(run: Any) -> None:
+    """What `enterAsyncContext` begins is placed at the line that calls it, not in unittest."""
+    result = run(
+        """
+import contextlib, unittest
+class TestCase(unittest.IsolatedAsyncioTestCase):
+    async def test_it(self):
+        await self.enterAsyncContext(contextlib.asynccontextmanager(numbers)())
+        self._cleanups.clear()
+""",
+        ini="asyncgen_leaks = error",
+    )
+    assert result.parseoutcomes() == {"failed": 1}
+    result.stdout.fnmatch_lines(["*numbers (collected): first iterated at *.py:* in TestCase.test_it, *"])
+
+
 @pytest.mark.parametrize("level", ["error", "warn", "off"])
 def test_backend_mismatch(run: Any, level: str) -> None:
     """A test that asks for anyio's trio and runs on asyncio proves nothing; what runs on what it asks for passes."""
