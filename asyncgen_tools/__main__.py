@@ -104,13 +104,17 @@ def chosen_codes(only: Sequence[str], skip: Sequence[str]) -> list[str]:
     """The codes to run, in their order.
 
     Raises:
-        ArgumentValueError: there is no such check.
+        ArgumentValueError: there is no such check, or none is left.
     """
     for code in (*only, *skip):
         if code not in CODES:
             raise ArgumentValueError(f"There is no check {code!r}. The checks are: {', '.join(CODES)}.")
-    chosen = only or [*chosen_checks(None), *SWEEPS]
-    return [code for code in CODES if code in chosen and code not in skip]
+    wanted = only or [*chosen_checks(None), *SWEEPS]
+    chosen = [code for code in CODES if code in wanted and code not in skip]
+    if not chosen:
+        named = " that --only names" if only else ""
+        raise ArgumentValueError(f"--skip leaves out every check{named}. Name fewer, or there is nothing to run.")
+    return chosen
 
 
 def chosen_backends(names: Sequence[str]) -> tuple[list[Backend], dict[str, str]]:

@@ -120,6 +120,22 @@ def is_parametrised(metafunc: pytest.Metafunc) -> bool:
     return any("asyncgen_backend" in str(marker.args[:1]) for marker in metafunc.definition.iter_markers("parametrize"))
 
 
+def named_backends(metafunc: pytest.Metafunc, marker: pytest.Mark) -> list[str]:
+    """The arguments of the marker `asyncgen_backends`, each once.
+
+    Raises:
+        UsageError: there are none, or one is no backend.
+    """
+    where = f"the marker asyncgen_backends of {metafunc.definition.nodeid}"
+    if not marker.args:
+        raise pytest.UsageError(
+            f"{where} names no backend, so that the test would never run. Write the names of those that it is for, "
+            '@pytest.mark.asyncgen_backends("asyncio", "trio"), or leave the marker out.'
+        )
+    check_backends(marker.args, where)
+    return list(dict.fromkeys(marker.args))
+
+
 def backend_parameters(metafunc: pytest.Metafunc) -> Iterator[Any]:
     """One parameter for each backend of a test, skipped with its reason where it cannot run.
 
@@ -132,10 +148,10 @@ def backend_parameters(metafunc: pytest.Metafunc) -> Iterator[Any]:
     names: Sequence[str] = list(dict.fromkeys(wanted or config.getini("asyncgen_backends") or DEFAULT_BACKENDS))
     marker = metafunc.definition.get_closest_marker("asyncgen_backends")
     if marker is not None:
-        check_backends(marker.args, f"the marker asyncgen_backends of {metafunc.definition.nodeid}")
-        names = [name for name in dict.fromkeys(marker.args) if name in wanted or not wanted]
+        usual = named_backends(metafunc, marker)
+        names = [name for name in usual if name in wanted or not wanted]
         if not names:
-            reason = f"this test is for {', '.join(marker.args) or 'no backend'}, which --asyncgen-backend leaves out"
+            reason = f"this test is for {', '.join(usual)}, which --asyncgen-backend leaves out"
             yield pytest.param("none", id="none", marks=pytest.mark.skip(reason=reason))
     for name in names:
         missing = get_backend(name).missing
@@ -216,6 +232,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Look for leaks in the call of a test, and for a test that runs on another library than it asked for."""
+    __tracebackhide__ = True
     marker = item.get_closest_marker("asyncgen_leaks")
     level = item.config.getini("asyncgen_leaks") if marker is None else leak_level(marker)
     driver: TrackedDriver | None = getattr(item, "funcargs", {}).get("asyncgen_driver")

@@ -161,6 +161,10 @@ def test_bad_options(capsys: pytest.CaptureFixture[str]) -> None:
     """Unknown codes and backends exit 2 and say what there is."""
     assert main(["check", f"{GOOD}:numbers", "--only", "leaks"]) == 2
     assert "There is no check 'leaks'. The checks are: leak," in capsys.readouterr().err
+    assert main(["check", f"{GOOD}:numbers", "--only", "leak", "--skip", "leak"]) == 2
+    assert "--skip leaves out every check that --only names" in capsys.readouterr().err
+    assert main(["check", f"{GOOD}:numbers", *(f"--skip={code}" for code in CODES)]) == 2
+    assert "--skip leaves out every check. Name fewer" in capsys.readouterr().err
     assert main(["check", f"{GOOD}:numbers", "--backend", "curio"]) == 2
     assert "There is no backend 'curio'" in capsys.readouterr().err
     with pytest.raises(SystemExit) as caught:

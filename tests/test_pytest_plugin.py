@@ -168,6 +168,8 @@ def test_unknown_settings(run: Any, arguments: list[str], ini: str, where: str) 
 @pytest.mark.parametrize(
     "marker, message",
     [
+        ("asyncgen_backends", 'the marker asyncgen_backends of *test_it names no backend*Write *("asyncio", "trio")*'),
+        ("asyncgen_backends()", "the marker asyncgen_backends of *test_it names no backend*"),
         ('asyncgen_backends("curio")', "the marker asyncgen_backends of *test_it: There is no backend 'curio'*"),
         (
             'asyncgen_leaks("loud")',
@@ -255,6 +257,8 @@ def test_it(asyncgen_driver):
         ini="asyncgen_backends = asyncio bare",
     )
     result.assert_outcomes(failed=2)
+    result.stdout.no_fnmatch_line("*pytest_runtest_call*")
+    result.stdout.no_fnmatch_line("*self.errors*")
     kind = {"drop": "collected", "keep": "closed at shutdown"}[leak]
     result.stdout.fnmatch_lines(["*LeakError: 1 async generator(s) left unfinished*", f"*numbers ({kind}): first*"])
 

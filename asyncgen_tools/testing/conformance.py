@@ -101,6 +101,11 @@ def check_async_generator(
     >>> [verdict.code for verdict in verdicts if verdict.result == "skipped"]
     ['reentrancy']
     """
+    if not backends:
+        raise ArgumentValueError(
+            f'{USER}() was given no backends, and would check nothing. Name some, as in backends=["asyncio", "trio"], '
+            "or leave them out for asyncio."
+        )
     verdicts = tuple(
         examine(
             make,
@@ -124,13 +129,19 @@ def chosen_checks(
     """The codes of the checks to run, in their order.
 
     Raises:
-        ArgumentValueError: there is no such check (ValueError).
+        ArgumentValueError: there is no such check, or none is left (ValueError).
     """
     for code in (*(checks or ()), *also, *skip):
         if code not in CHECKS:
             raise ArgumentValueError(f"There is no check {code!r}. The checks are: {', '.join(CHECKS)}.")
     wanted = {code for code, check in CHECKS.items() if not check.opt_in} if checks is None else set(checks)
-    return tuple(code for code in CHECKS if code in (wanted | set(also)) - set(skip))
+    chosen = tuple(code for code in CHECKS if code in (wanted | set(also)) - set(skip))
+    if not chosen:
+        raise ArgumentValueError(
+            f"{USER}() would run nothing: checks, without those to skip, names no check. Name some of these, or leave "
+            f"both out: {', '.join(CHECKS)}."
+        )
+    return chosen
 
 
 def examine(

@@ -204,6 +204,7 @@ class LeakTracker:
         Raises:
             LeakError: it lists the leaks and the errors of finalizers (AssertionError); the first error is its cause.
         """
+        __tracebackhide__ = True  # from pytest
         if self.leaks or self.errors:
             raise LeakError(self.report()) from (self.errors[0] if self.errors else None)
 
