@@ -2,7 +2,7 @@
 
 It runs the conformance checks and both sweeps on what a factory gives, shows progress on standard error while it works,
 and prints one table (checks × backends), or JSON, on standard output. It exits with 0 if nothing was found, 1 if
-something was, and 2 for a target that cannot be imported, called or checked.
+something was, and 2 for a target that cannot be imported, or cannot be called or checked on one of the backends.
 
 PYTEST_DONT_REWRITE
 """
@@ -22,11 +22,13 @@ from asyncgen_tools.errors import (
     ArgumentValueError,
     AsyncgenToolsError,
     ConformanceError,
+    SourceTypeError,
     SweepError,
+    UncheckableError,
     UnknownBackendError,
 )
 from asyncgen_tools.testing import get_backend, sweep_cancellation, sweep_close
-from asyncgen_tools.testing.conformance import CHECK_CODES, chosen_checks, examine
+from asyncgen_tools.testing.conformance import CHECK_CODES, Wording, chosen_checks, examine
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -37,16 +39,23 @@ __all__ = ("main",)
 
 SWEEPS = ("sweep-cancellation", "sweep-close")
 CODES = (*CHECK_CODES, *SWEEPS)
+SURVEY = "survey"  # what goes before the checks: it is in the table only where it did not succeed
+WORDING = Wording(
+    user="check",
+    factory="Name a function without parameters that calls it, in a file of this folder: with "
+    "`def make(): return {}(...)` in my_targets.py, that is my_targets:make.",
+    backends="Name another one by --backend.",
+)
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One cell of the table: what a check or sweep says on one backend, and why."""
+    """One cell of the table: what a check or sweep says on one backend, and why; "error" if it could not begin."""
 
     code: str
     backend: str
-    result: Literal["passed", "failed", "skipped"]
+    result: Literal["passed", "failed", "skipped", "error"]
     detail: str | None = None
 
 
@@ -75,9 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return check(options)
     except AsyncgenToolsError as error:
-        if isinstance(error, ConformanceError):
-            print(f"failed: {error}", file=sys.stderr)
-            return 1
+        if options.json:
+            print(as_json(options.target, (), error=str(error)))
         print(f"error: {error}", file=sys.stderr)
         return 2
 
@@ -88,29 +96,36 @@ def check(options: argparse.Namespace) -> int:
     make = imported(options.target)
     findings: list[Finding] = []
     backends, skipped = chosen_backends(options.backend or ["asyncio"])
+    if not backends:
+        raise UnknownBackendError(f"No backend is left to run on: {'; '.join(skipped.values())}.")
     for backend in backends:
         for finding in found(make, backend, codes, options.timeout):
             findings.append(finding)
-            note = {"passed": ".", "failed": "F", "skipped": "s"}[finding.result]
+            note = {"passed": ".", "failed": "F", "skipped": "s", "error": "E"}[finding.result]
             print(f"{note} {finding.backend} {finding.code}", file=sys.stderr, flush=True)
+    results = {finding.result for finding in findings}
+    if results == {"error"}:
+        raise UncheckableError(" ".join(dict.fromkeys(finding.detail or "" for finding in findings)))
     findings += [Finding(code, name, "skipped", reason) for name, reason in skipped.items() for code in codes]
     print(as_json(options.target, findings) if options.json else as_text(options.target, findings))
-    if not backends:
-        raise UnknownBackendError(f"No backend is left to run on: {'; '.join(skipped.values())}.")
-    return 1 if any(finding.result == "failed" for finding in findings) else 0
+    return 2 if "error" in results else 1 if "failed" in results else 0
 
 
 def chosen_codes(only: Sequence[str], skip: Sequence[str]) -> list[str]:
     """The codes to run, in their order.
 
     Raises:
-        ArgumentValueError: there is no such check.
+        ArgumentValueError: there is no such check, or none is left.
     """
     for code in (*only, *skip):
         if code not in CODES:
             raise ArgumentValueError(f"There is no check {code!r}. The checks are: {', '.join(CODES)}.")
-    chosen = only or [*chosen_checks(None), *SWEEPS]
-    return [code for code in CODES if code in chosen and code not in skip]
+    wanted = only or [*chosen_checks(None), *SWEEPS]
+    chosen = [code for code in CODES if code in wanted and code not in skip]
+    if not chosen:
+        named = " that --only names" if only else ""
+        raise ArgumentValueError(f"--skip leaves out every check{named}. Name fewer, or there is nothing to run.")
+    return chosen
 
 
 def chosen_backends(names: Sequence[str]) -> tuple[list[Backend], dict[str, str]]:
@@ -158,9 +173,16 @@ def imported(target: str) -> Callable[[], Any]:
 def found(make: Callable[[], Any], backend: Backend, codes: Sequence[str], timeout: float) -> Iterator[Finding]:
     """What each check and sweep finds on a backend, one after the other."""
     checks = [code for code in codes if code in CHECK_CODES]
-    for verdict in examine(make, backends=[backend], codes=checks, max_yields=4, timeout=timeout):
-        detail = verdict.reason if verdict.error is None else str(verdict.error)
-        yield Finding(verdict.code, backend.id, verdict.result, detail)
+    try:
+        for verdict in examine(make, backends=[backend], codes=checks, max_yields=4, timeout=timeout, wording=WORDING):
+            detail = verdict.reason if verdict.error is None else str(verdict.error)
+            yield Finding(verdict.code, backend.id, verdict.result, detail)
+    except ConformanceError as error:
+        yield Finding(SURVEY, backend.id, "failed", str(error))
+        return
+    except (SourceTypeError, UncheckableError) as error:
+        yield Finding(SURVEY, backend.id, "error", str(error))
+        return
     for code in codes:
         if code in SWEEPS:
             yield swept(make, backend, code, timeout)
@@ -193,24 +215,24 @@ async def first_items(source: Any) -> None:
             await iterator.aclose()
 
 
-def as_json(target: str, findings: Sequence[Finding]) -> str:
-    """The findings as JSON."""
+def as_json(target: str, findings: Sequence[Finding], *, error: str | None = None) -> str:
+    """The findings as JSON, or the error that is there in their place."""
     results = [
         {"code": item.code, "backend": item.backend, "result": item.result, "detail": item.detail} for item in findings
     ]
     failed = sum(item.result == "failed" for item in findings)
-    return json.dumps({"target": target, "failed": failed, "results": results}, indent=2)
+    return json.dumps({"target": target, "failed": failed, "error": error, "results": results}, indent=2)
 
 
 def as_text(target: str, findings: Sequence[Finding]) -> str:
     """The findings as a table (checks × backends), with the failures in full below it."""
     backends = list(dict.fromkeys(item.backend for item in findings))
     results = {(item.code, item.backend): item.result for item in findings}
-    codes = [code for code in CODES if any(item.code == code for item in findings)]
+    codes = [code for code in (SURVEY, *CODES) if any(item.code == code for item in findings)]
     rows = [["check", *backends]] + [[code, *(results.get((code, name), "") for name in backends)] for code in codes]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    failures = [item.detail or item.code for item in findings if item.result == "failed"]
+    failures = [item.detail or item.code for item in findings if item.result in {"failed", "error"}]
     reasons = dict.fromkeys(
         f"{item.code} on {item.backend} was skipped: {item.detail}" for item in findings if item.result == "skipped"
     )

@@ -120,6 +120,22 @@ def is_parametrised(metafunc: pytest.Metafunc) -> bool:
     return any("asyncgen_backend" in str(marker.args[:1]) for marker in metafunc.definition.iter_markers("parametrize"))
 
 
+def named_backends(metafunc: pytest.Metafunc, marker: pytest.Mark) -> list[str]:
+    """The arguments of the marker `asyncgen_backends`, each once.
+
+    Raises:
+        UsageError: there are none, or one is no backend.
+    """
+    where = f"the marker asyncgen_backends of {metafunc.definition.nodeid}"
+    if not marker.args:
+        raise pytest.UsageError(
+            f"{where} names no backend, so that the test would never run. Write the names of those that it is for, "
+            '@pytest.mark.asyncgen_backends("asyncio", "trio"), or leave the marker out.'
+        )
+    check_backends(marker.args, where)
+    return list(dict.fromkeys(marker.args))
+
+
 def backend_parameters(metafunc: pytest.Metafunc) -> Iterator[Any]:
     """One parameter for each backend of a test, skipped with its reason where it cannot run.
 
@@ -132,10 +148,10 @@ def backend_parameters(metafunc: pytest.Metafunc) -> Iterator[Any]:
     names: Sequence[str] = list(dict.fromkeys(wanted or config.getini("asyncgen_backends") or DEFAULT_BACKENDS))
     marker = metafunc.definition.get_closest_marker("asyncgen_backends")
     if marker is not None:
-        check_backends(marker.args, f"the marker asyncgen_backends of {metafunc.definition.nodeid}")
-        names = [name for name in dict.fromkeys(marker.args) if name in wanted or not wanted]
+        usual = named_backends(metafunc, marker)
+        names = [name for name in usual if name in wanted or not wanted]
         if not names:
-            reason = f"this test is for {', '.join(marker.args) or 'no backend'}, which --asyncgen-backend leaves out"
+            reason = f"this test is for {', '.join(usual)}, which --asyncgen-backend leaves out"
             yield pytest.param("none", id="none", marks=pytest.mark.skip(reason=reason))
     for name in names:
         missing = get_backend(name).missing
@@ -163,6 +179,8 @@ def asyncgen_backend(request: pytest.FixtureRequest) -> Backend:
 @pytest.fixture
 def asyncgen_driver(asyncgen_backend: Backend) -> Generator[TrackedDriver]:
     """Called with an async generator it gives a SyncGenerator on the backend; closes it, and fails the test on a leak.
+
+    What a cleanup raises fails the test, too, whether this closes the generator, or the test drops it.
 
     `asyncgen_driver(source, virtual_time=True)` for a generator that sleeps.
     """
@@ -214,33 +232,55 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """Look for leaks in the call of a test, and for a test that runs on another library than it asked for."""
+    __tracebackhide__ = True
     marker = item.get_closest_marker("asyncgen_leaks")
     level = item.config.getini("asyncgen_leaks") if marker is None else leak_level(marker)
     driver: TrackedDriver | None = getattr(item, "funcargs", {}).get("asyncgen_driver")
+    trackers: list[LeakTracker] = []
     with ExitStack() as stack:
         test: Any = getattr(item, "obj", None)
         handle = getattr(test, "hypothesis", None)
         # anyio leaves its own wrapper in the handle, with the test in this attribute.
         inner: Any = test if handle is None else handle.inner_test
         inner = getattr(inner, "_anyio_original_func", inner)
-        tracker = None
         if inspect.iscoroutinefunction(inner):
-            test = watched(inner, item, level)
+            stack.callback(stop_all, trackers)
+            test = watched(inner, item, level, later=trackers if handle is None and cleans_up(item) else None)
             for place, name in homes_of(item):
                 stack.callback(setattr, place, name, getattr(place, name))
                 setattr(place, name, test)
         elif level != "off" and driver is None:  # whose own tracker sees more
             from asyncgen_tools.testing import track_async_generators
 
-            tracker = stack.enter_context(track_async_generators(hooks=False))
+            trackers.append(stack.enter_context(track_async_generators(hooks=False)))
         result = yield
         if driver is not None:
             driver.close()
     if driver is not None:
         judge(driver.tracker, "error" if marker is None else level)
-    if tracker is not None:
+    for tracker in trackers:
         judge(tracker, level)
     return result
+
+
+def cleans_up(item: pytest.Item) -> bool:
+    """Whether cleanup of the test, in its own event loop, is a part of its call: in unittest and in pytest-trio it is.
+
+    pytest-asyncio and anyio clean up later, in the teardown of their fixtures, and keep the loop for other tests.
+    """
+    by_trio = item.config.pluginmanager.hasplugin("trio") and item.get_closest_marker("trio") is not None
+    return by_trio or is_unittest(item)
+
+
+def is_unittest(item: pytest.Item) -> bool:
+    """Whether it is a test of a unittest.TestCase."""
+    return hasattr(getattr(item, "instance", None), "countTestCases")
+
+
+def stop_all(trackers: list[LeakTracker]) -> None:
+    """Stop trackers that were postponed."""
+    for tracker in trackers:
+        tracker.stop()
 
 
 def homes_of(item: pytest.Item) -> Iterator[tuple[Any, str]]:
@@ -250,9 +290,8 @@ def homes_of(item: pytest.Item) -> Iterator[tuple[Any, str]]:
         yield handle, "inner_test"
         return
     yield item, "obj"
-    instance = getattr(item, "instance", None)
-    if hasattr(instance, "countTestCases"):  # a unittest.IsolatedAsyncioTestCase, which finds it by itself
-        yield instance, item.name
+    if is_unittest(item):  # which finds it by itself
+        yield item.instance, item.name  # type: ignore[attr-defined]
 
 
 def leak_level(marker: pytest.Mark) -> str:
@@ -265,8 +304,17 @@ def leak_level(marker: pytest.Mark) -> str:
     return check_level(level, "the marker asyncgen_leaks")
 
 
-def watched(test: Callable[..., Any], item: pytest.Item, level: str) -> Callable[..., Any]:
-    """An async test, watched from inside of the event loop that runs it."""
+def watched(
+    test: Callable[..., Any], item: pytest.Item, level: str, *, later: list[LeakTracker] | None
+) -> Callable[..., Any]:
+    """An async test, watched from inside of the event loop that runs it.
+
+    Args:
+        test: the test.
+        item: the same to pytest.
+        level: what a leak does to it.
+        later: takes the tracker if what is still open then may be closed by the test's own cleanup.
+    """
 
     @functools.wraps(test)
     async def watched_test(*args: Any, **kwargs: Any) -> Any:
@@ -278,6 +326,10 @@ def watched(test: Callable[..., Any], item: pytest.Item, level: str) -> Callable
 
         with track_async_generators() as tracker:
             result = await test(*args, **kwargs)
+            if later is not None and not tracker.report():
+                tracker.postpone()
+                later.append(tracker)
+                return result
         judge(tracker, level)
         return result
 

@@ -32,7 +32,9 @@ PLUGINS: Final = {"pytest-asyncio": "asyncio", "anyio": "anyio", "pytest-trio": 
 
 PRELUDE: Final = """
 import unittest
-import anyio, pytest
+from contextlib import aclosing
+import anyio, pytest, trio.testing
+from asyncgen_tools.loops.admission import running_library as sniffed
 from hypothesis import Phase, given, settings, strategies
 from asyncgen_tools.errors import LeakError
 
@@ -42,6 +44,8 @@ leaks_grouped = pytest.mark.xfail(raises=pytest.RaisesGroup(LeakError), strict=T
 some = given(number=strategies.integers())
 # To shrink and explain a failure, hypothesis would run it a hundred times.
 few = settings(max_examples=3, deadline=None, database=None, phases=[Phase.generate])
+
+kept = []
 
 async def numbers():
     yield 1
@@ -127,6 +131,15 @@ def test_given_leaks(asyncgen_backend, number):
 class TestUnittest(unittest.IsolatedAsyncioTestCase):
     async def test_it(self):
         await work()
+
+    async def test_cleanup(self):
+        if sniffed() == "asyncio":  # pytest-trio ends what is left of unittest's loop otherwise
+            await self.enterAsyncContext(aclosing(numbers()))
+
+    @pytest.mark.xfail(raises=(LeakError, ExceptionGroup), strict=True)
+    async def test_end_closes(self):
+        kept.append(numbers())
+        await anext(kept[-1])
 
     @pytest.mark.xfail(raises=(LeakError, ExceptionGroup), strict=True)  # with trio_mode, pytest-trio runs it
     async def test_leaks(self):
@@ -239,6 +252,23 @@ async def test_trio(nursery, autojump_clock):
 @pytest.mark.trio
 async def test_trio_leaks():
     await leak()
+
+async def watch():
+    async with aclosing(numbers()) as generator:
+        async for _ in generator:
+            await anyio.sleep_forever()
+
+@pytest.mark.trio
+async def test_trio_nursery_closes(nursery):
+    nursery.start_soon(watch)
+    await trio.testing.wait_all_tasks_blocked()
+
+@leaks
+@pytest.mark.trio
+async def test_trio_end_closes(nursery):
+    nursery.start_soon(watch)
+    kept.append(numbers())
+    await anext(kept[-1])
 """,
     ),
     "@trio @given": (

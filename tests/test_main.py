@@ -105,16 +105,27 @@ def test_sweeps_stop_endless_generators(capsys: pytest.CaptureFixture[str]) -> N
         (f"{__name__}:gives_a_list", r"not [1, 2] of type list. It is a sync iterable"),
         (f"{__name__}:never_yields", "never_yields ended without yielding anything"),
         (f"{__name__}:raises_at_once", r"raised OSError('no server') on asyncio"),
-        (f"{__name__}:needs_arguments", "needs_arguments() missing 1 required positional argument"),
+        (f"{__name__}:needs_arguments", "needs_arguments() missing 1 required positional argument: 'number'"),
+        (f"{__name__}:needs_arguments", "`def make(): return needs_arguments(...)` in my_targets.py"),
+        (f"{__name__}:raises_at_once", "Name another one by --backend."),
     ],
 )
 def test_bad_targets(target: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is no target exits 2 with one line that says what was found and what is expected, and no traceback."""
+    """What is no target exits 2 with a line that says what was found and what to write; by --json, it is in JSON."""
     assert main(["check", target]) == 2
     printed = capsys.readouterr()
     assert message in printed.err
-    assert printed.err.startswith("error: ")
+    error = printed.err.splitlines()[-1]
+    assert error.startswith("error: ")
+    assert "check_async_generator" not in error
     assert printed.out == ""
+    assert main(["check", target, "--json"]) == 2
+    assert json.loads(capsys.readouterr().out) == {
+        "target": target,
+        "failed": 0,
+        "error": error.removeprefix("error: "),
+        "results": [],
+    }
 
 
 def gives_a_list() -> list[int]:
@@ -146,7 +157,38 @@ made_already = never_yields()
 def test_hang_exits_with_1(capsys: pytest.CaptureFixture[str]) -> None:
     """A generator that hangs is a finding: exit 1, with the line at which it hangs."""
     assert main(["check", f"{__name__}:hangs", "--timeout", "0.4"]) == 1
-    assert "in hangs: it took longer than 0.4 s" in capsys.readouterr().err
+    printed = capsys.readouterr()
+    assert "survey  failed" in printed.out
+    assert "in hangs: it took longer than 0.4 s" in printed.out
+    assert "F asyncio survey" in printed.err
+    assert main(["check", f"{__name__}:hangs", "--timeout", "0.4", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [found["failed"], found["error"]] == [1, None]
+    assert [(item["code"], item["result"]) for item in found["results"]] == [("survey", "failed")]
+
+
+def test_a_backend_that_cannot_be_checked(capsys: pytest.CaptureFixture[str]) -> None:
+    """It does not take away the table of the others; the exit status is 2."""
+    command = ["check", f"{__name__}:only_on_asyncio", "--only", "leak", "--backend", "bare", "--backend", "asyncio"]
+    assert main(command) == 2
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[2:5] == [
+        "check   bare   asyncio",
+        "survey  error",
+        "leak           passed",
+    ]
+    assert "raised RuntimeError('no running event loop') on bare" in printed.out
+    assert "Name another one by --backend." in printed.out
+    assert main([*command, "--json"]) == 2
+    assert results(capsys.readouterr().out) == {("survey", "bare"): "error", ("leak", "asyncio"): "passed"}
+
+
+async def only_on_asyncio() -> Any:
+    """Has no business elsewhere."""
+    import asyncio
+
+    asyncio.get_running_loop()
+    yield 1
 
 
 async def hangs() -> Any:
@@ -161,6 +203,10 @@ def test_bad_options(capsys: pytest.CaptureFixture[str]) -> None:
     """Unknown codes and backends exit 2 and say what there is."""
     assert main(["check", f"{GOOD}:numbers", "--only", "leaks"]) == 2
     assert "There is no check 'leaks'. The checks are: leak," in capsys.readouterr().err
+    assert main(["check", f"{GOOD}:numbers", "--only", "leak", "--skip", "leak"]) == 2
+    assert "--skip leaves out every check that --only names" in capsys.readouterr().err
+    assert main(["check", f"{GOOD}:numbers", *(f"--skip={code}" for code in CODES)]) == 2
+    assert "--skip leaves out every check. Name fewer" in capsys.readouterr().err
     assert main(["check", f"{GOOD}:numbers", "--backend", "curio"]) == 2
     assert "There is no backend 'curio'" in capsys.readouterr().err
     with pytest.raises(SystemExit) as caught:

@@ -168,6 +168,8 @@ def test_unknown_settings(run: Any, arguments: list[str], ini: str, where: str) 
 @pytest.mark.parametrize(
     "marker, message",
     [
+        ("asyncgen_backends", 'the marker asyncgen_backends of *test_it names no backend*Write *("asyncio", "trio")*'),
+        ("asyncgen_backends()", "the marker asyncgen_backends of *test_it names no backend*"),
         ('asyncgen_backends("curio")', "the marker asyncgen_backends of *test_it: There is no backend 'curio'*"),
         (
             'asyncgen_leaks("loud")',
@@ -215,6 +217,32 @@ def test_after():
     result.assert_outcomes(passed=3)
 
 
+def test_driver_fails_on_a_failed_cleanup(run: Any) -> None:
+    """What the cleanup of a driven generator raises fails the test, whether the driver closes it or the test's end."""
+    result = run(
+        """
+async def broken_cleanup():
+    try:
+        yield 1
+    finally:
+        assert not "clean"
+def test_held(asyncgen_driver):
+    kept.append(asyncgen_driver(broken_cleanup()))
+    assert next(kept[-1]) == 1
+def test_local(asyncgen_driver):
+    items = asyncgen_driver(broken_cleanup())
+    assert next(items) == 1
+@pytest.mark.asyncgen_leaks("off")
+def test_dropped_on_purpose(asyncgen_driver):
+    assert next(asyncgen_driver(broken_cleanup())) == 1
+""",
+        "-Wignore::pytest.PytestUnraisableExceptionWarning",
+        ini="asyncgen_backends = asyncio bare",
+    )
+    result.assert_outcomes(failed=4, passed=2)
+    result.stdout.fnmatch_lines(["*test_local*", '*assert not "clean"*', "*LeakError*", "*AssertionError: assert not*"])
+
+
 @pytest.mark.parametrize("leak", ["drop", "keep"])
 def test_driver_fails_on_a_leak(run: Any, leak: str) -> None:
     """A generator that a driven one leaves unfinished fails the test, whatever the ini setting says."""
@@ -229,6 +257,8 @@ def test_it(asyncgen_driver):
         ini="asyncgen_backends = asyncio bare",
     )
     result.assert_outcomes(failed=2)
+    result.stdout.no_fnmatch_line("*pytest_runtest_call*")
+    result.stdout.no_fnmatch_line("*self.errors*")
     kind = {"drop": "collected", "keep": "closed at shutdown"}[leak]
     result.stdout.fnmatch_lines(["*LeakError: 1 async generator(s) left unfinished*", f"*numbers ({kind}): first*"])
 
@@ -471,6 +501,65 @@ class TestCase(unittest.IsolatedAsyncioTestCase):
     )
     outcomes = {"error": {"failed": 3}, "warn": {"passed": 3, "warnings": 3}, "off": {"passed": 3}}[level]
     assert result.parseoutcomes() == outcomes
+
+
+CLEANUPS = """
+import contextlib, unittest
+class TestCase(unittest.IsolatedAsyncioTestCase):
+    @contextlib.asynccontextmanager
+    async def connect(self):
+        yield "connection"
+    async def begin(self):
+        kept.append(numbers())
+        await anext(kept[-1])
+        return kept[-1]
+    async def test_entered(self):
+        self.assertEqual(await self.enterAsyncContext(self.connect()), "connection")
+    async def test_added(self):
+        async def close():
+            await generator.aclose()
+        generator = await self.begin()
+        self.addAsyncCleanup(close)
+    async def asyncTearDown(self):
+        if self.id().endswith("torn_down"):
+            await kept[-1].aclose()
+    async def test_torn_down(self):
+        await self.begin()
+    async def test_never(self):
+        await self.begin()
+    async def test_dropped_by_cleanup(self):
+        self.addCleanup(kept.remove, await self.begin())
+    async def test_fails_itself(self):
+        await self.begin()
+        self.fail("by itself")
+"""
+
+
+@pytest.mark.parametrize("level", ["error", "warn"])
+def test_cleanup_of_unittest(run: Any, level: str) -> None:
+    """What the cleanup of a unittest closes is no leak; what its loop's end closes or its cleanup drops is one."""
+    result = run(CLEANUPS, "-rA", ini=f"asyncgen_leaks = {level}")
+    outcomes = {"error": {"passed": 3, "failed": 3}, "warn": {"passed": 5, "failed": 1, "warnings": 2}}
+    assert result.parseoutcomes() == outcomes[level]
+    result.stdout.fnmatch_lines_random(["*numbers (closed at shutdown): first*", "*numbers (collected): first*"])
+    assert str(result.stdout).count("by itself") >= 1
+    result.stdout.no_fnmatch_line("*(suspended)*")
+
+
+def test_leaks_are_placed_in_the_test(run: Any) -> None:
+    """What `enterAsyncContext` begins is placed at the line that calls it, not in unittest."""
+    result = run(
+        """
+import contextlib, unittest
+class TestCase(unittest.IsolatedAsyncioTestCase):
+    async def test_it(self):
+        await self.enterAsyncContext(contextlib.asynccontextmanager(numbers)())
+        self._cleanups.clear()
+""",
+        ini="asyncgen_leaks = error",
+    )
+    assert result.parseoutcomes() == {"failed": 1}
+    result.stdout.fnmatch_lines(["*numbers (collected): first iterated at *.py:* in TestCase.test_it, *"])
 
 
 @pytest.mark.parametrize("level", ["error", "warn", "off"])

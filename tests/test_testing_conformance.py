@@ -14,6 +14,7 @@ import anyio
 import pytest
 
 from asyncgen_tools.errors import (
+    ArgumentValueError,
     ConformanceError,
     HangError,
     MissingLibraryError,
@@ -355,11 +356,14 @@ def test_hang_in_shielded_code_on_trio() -> None:
 
 
 def test_unknown_names() -> None:
-    """An unknown code is a ValueError and an unknown backend a LookupError, and both say what there is."""
+    """An unknown code is a ValueError and an unknown backend a LookupError, and both say what there is; so do none."""
     with pytest.raises(ValueError, match=r"There is no check 'leaks'\. The checks are: leak, ignored-exit"):
         check_async_generator(numbers, checks=["leaks"])
     with pytest.raises(UnknownBackendError, match="There is no backend 'curio' for tests"):
         check_async_generator(numbers, backends=["curio"])
+    for nothing in ({"backends": []}, {"checks": []}, {"checks": ["leak"], "skip": ["leak"]}):
+        with pytest.raises(ArgumentValueError, match=r"would (check|run) nothing"):
+            check_async_generator(numbers, **nothing)  # type: ignore[arg-type, unused-ignore]
 
 
 def test_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:

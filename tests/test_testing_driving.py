@@ -90,6 +90,30 @@ def test_closes_also_after_an_error(row: Backend) -> None:
     assert observers.watchers == ()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_notes_what_dropped_ones_raise(row: Backend) -> None:
+    """A generator that is dropped in the block is closed then, and what its cleanup raises is not lost."""
+
+    async def fails(error: type[Exception] | None) -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+        except GeneratorExit:
+            if error is not None:
+                raise error("cleanup") from None
+            yield 2
+
+    with TrackedDriver(row) as drive:
+        for error in (KeyError, None):
+            assert next(drive(fails(error))) == 1
+    assert list(map(repr, drive.tracker.errors[:2])) == [
+        "KeyError('cleanup')",
+        "RuntimeError('generator ignored GeneratorExit')",
+    ]
+    assert len(drive.tracker.leaks) == 1  # the one that goes on
+    with pytest.raises(LeakError, match="KeyError: 'cleanup'"):
+        drive.tracker.check()
+
+
 def test_two_clocks() -> None:
     """Generators with virtual time share one loop, those without another one, side by side."""
     [row] = installed_backends("asyncio")

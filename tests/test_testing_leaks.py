@@ -68,7 +68,7 @@ async def drop() -> None:
 async def keep() -> None:
     """Leave a generator suspended."""
     kept.append(numbers())
-    await anext(kept[0])
+    await anext(kept[-1])
 
 
 async def finish() -> None:
@@ -136,6 +136,52 @@ def test_inside_a_loop(library: str) -> None:
         assert leak.first_iterated.filename == __file__
         assert leak.suspended_at is not None
         assert (leak.suspended_at.line, leak.suspended_at.function) == (YIELD_1, "numbers")
+
+
+@pytest.mark.parametrize("library", ["asyncio", "trio"])
+def test_postponed(library: str) -> None:
+    """A postponed tracker judges what stands at a yield when it is stopped: what was closed until then is no leak, and
+    what was dropped, or closed by the end of the event loop, is one.
+    """
+    trackers: list[LeakTracker] = []
+
+    async def scenario() -> None:
+        before = sys.get_asyncgen_hooks()
+        with track_async_generators() as tracker:
+            for _ in range(3):
+                await keep()
+            tracker.postpone()
+        trackers.append(tracker)
+        assert tracker.leaks == []
+        assert sys.get_asyncgen_hooks() == before
+        await kept[0].aclose()
+        kept[1] = None
+        await keep()  # unseen
+
+    run_natively(library, scenario)
+    trackers[0].stop()
+    assert kinds(trackers[0]) == ["collected", "closed at shutdown"]
+    assert observers.watchers == ()
+
+
+def test_postponed_and_kept() -> None:
+    """What the event loop leaves open, as one does that other tests go on with, is suspended when it is stopped."""
+
+    async def scenario() -> LeakTracker:
+        with track_async_generators() as tracker:
+            await keep()
+            tracker.postpone()
+        return tracker
+
+    loop = asyncio.new_event_loop()
+    try:
+        tracker = loop.run_until_complete(scenario())
+        tracker.stop()
+        assert kinds(tracker) == ["suspended"]
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        assert kinds(tracker) == ["suspended"]
+    finally:
+        loop.close()
 
 
 def test_around_drives(anywhere: Way) -> None:

@@ -34,6 +34,9 @@ class GeneratorWatcher(Protocol):
     def shutting_down(self, begun: Collection[int], /) -> None:
         """A loop is about to close what is left of the generators that it has begun, told by their ids."""
 
+    def lost(self, error: BaseException, /) -> None:
+        """Closing a driven generator that was dropped has raised this, which nobody can catch."""
+
 
 class StepRecorder(Protocol):
     """May put itself between a generator face and the native generator that steps its host."""

@@ -253,11 +253,12 @@ class SlicedLoop(SlicedLife):
                 return PARKED if outcome is IGNORED_EXIT else outcome
             if self.state is State.DISOWNED:
                 return Returned()  # a warning was given at exit, or the parent process still has the generator
-            if outcome is IGNORED_EXIT:
-                return Raised(RuntimeError("generator ignored GeneratorExit"))
             if isinstance(outcome, Refused):
                 self.abandon(host, outcome.error)
                 return ABANDONED
+            if outcome is IGNORED_EXIT:
+                outcome = Raised(RuntimeError("generator ignored GeneratorExit"))
+            tell_lost(outcome)
             return outcome
         finally:
             del outcome  # as in settle()
@@ -302,8 +303,16 @@ class SlicedLoop(SlicedLife):
         """Close a host that was dropped elsewhere; nobody is left to take its errors but the unraisable hook."""
         outcome = self.close_host(host)
         self.dismiss(host)
+        tell_lost(outcome)
         if isinstance(outcome, Raised):
             report_unraisable(outcome.error, host.name)
+
+
+def tell_lost(outcome: object) -> None:
+    """Tell the thread's watchers of an error that nobody can catch."""
+    if isinstance(outcome, Raised):
+        for watcher in observers.watchers:
+            watcher.lost(outcome.error)
 
 
 own_frames(SlicedLoop.attempt)

@@ -28,13 +28,29 @@ from asyncgen_tools.testing.harness.watching import definition_of, error_place
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
-__all__ = ("CHECK_CODES", "Verdict", "check_async_generator", "chosen_checks", "examine")
+__all__ = ("CHECK_CODES", "Verdict", "Wording", "check_async_generator", "chosen_checks", "examine")
 
 Factory: TypeAlias = Callable[[], AsyncIterable[Any]]
 
 #: The code of every check; those that must be asked for are `wrong-task` and `no-checkpoint`.
 CHECK_CODES: Final = tuple(CHECKS)
 USER: Final = "check_async_generator"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """What messages call that through which the checks are run, and what they tell to write there.
+
+    Attributes:
+        user: its name.
+        factory: how to hand over a generator that needs arguments; the name of the function takes the place of `{}`.
+        backends: how to choose the backends.
+    """
+
+    user: str = USER
+    factory: str = f"Write {USER}(lambda: {{}}(...)) with the call that makes a generator."
+    backends: str = "Choose the backends by `backends=`."
 
 
 @final
@@ -101,6 +117,11 @@ def check_async_generator(
     >>> [verdict.code for verdict in verdicts if verdict.result == "skipped"]
     ['reentrancy']
     """
+    if not backends:
+        raise ArgumentValueError(
+            f'{USER}() was given no backends, and would check nothing. Name some, as in backends=["asyncio", "trio"], '
+            "or leave them out for asyncio."
+        )
     verdicts = tuple(
         examine(
             make,
@@ -124,17 +145,29 @@ def chosen_checks(
     """The codes of the checks to run, in their order.
 
     Raises:
-        ArgumentValueError: there is no such check (ValueError).
+        ArgumentValueError: there is no such check, or none is left (ValueError).
     """
     for code in (*(checks or ()), *also, *skip):
         if code not in CHECKS:
             raise ArgumentValueError(f"There is no check {code!r}. The checks are: {', '.join(CHECKS)}.")
     wanted = {code for code, check in CHECKS.items() if not check.opt_in} if checks is None else set(checks)
-    return tuple(code for code in CHECKS if code in (wanted | set(also)) - set(skip))
+    chosen = tuple(code for code in CHECKS if code in (wanted | set(also)) - set(skip))
+    if not chosen:
+        raise ArgumentValueError(
+            f"{USER}() would run nothing: checks, without those to skip, names no check. Name some of these, or leave "
+            f"both out: {', '.join(CHECKS)}."
+        )
+    return chosen
 
 
 def examine(
-    make: Factory, *, backends: Sequence[Backend], codes: Sequence[str], max_yields: int, timeout: float
+    make: Factory,
+    *,
+    backends: Sequence[Backend],
+    codes: Sequence[str],
+    max_yields: int,
+    timeout: float,
+    wording: Wording = Wording(),
 ) -> Iterator[Verdict]:
     """Run checks one after the other, and give each verdict as soon as it is known.
 
@@ -144,16 +177,17 @@ def examine(
         codes: of the checks.
         max_yields: how many yields each check looks at.
         timeout: how many seconds one step may take.
+        wording: of messages.
 
     Raises:
         HangError, UncheckableError, SourceTypeError, MissingLibraryError, RunningLoopError: as `check_async_generator`.
     """
-    check_factory(make)
+    check_factory(make, wording)
     max_yields = checked_count("max_yields", max_yields, least=1, otherwise="lets no yield be looked at")
     refuse_running_loop(USER)
     for backend in backends:
         with Watchdog(timeout) as watchdog:
-            subject = surveyed(make, backend, watchdog, max_yields)
+            subject = surveyed(make, backend, watchdog, max_yields, wording)
             for code in codes:
                 check = CHECKS[code]
                 trial = Trial(subject, code, check.advice)
@@ -167,7 +201,7 @@ def examine(
                     yield Verdict(code, backend.id, "passed")
 
 
-def check_factory(make: object) -> None:
+def check_factory(make: object, wording: Wording) -> None:
     """Refuse what gives no fresh async iterable at each call.
 
     Raises:
@@ -175,9 +209,9 @@ def check_factory(make: object) -> None:
     """
     if inspect.iscoroutinefunction(make):
         raise SourceTypeError(
-            f"{USER}() takes a function that gives an async generator, not the coroutine function {describe(make)}: "
-            "it gives a coroutine, and has no `yield`. If it returns an async generator, write an async generator "
-            "function that iterates that."
+            f"{wording.user}() takes a function that gives an async generator, not the coroutine function "
+            f"{describe(make)}: it gives a coroutine, and has no `yield`. If it returns an async generator, write an "
+            "async generator function that iterates that."
         )
     if callable(make):
         return
@@ -189,18 +223,18 @@ def check_factory(make: object) -> None:
     )
 
 
-def surveyed(make: Factory, backend: Backend, watchdog: Watchdog, max_yields: int) -> Subject:
+def surveyed(make: Factory, backend: Backend, watchdog: Watchdog, max_yields: int, wording: Wording) -> Subject:
     """What there is to know of the generators of a factory before the checks begin.
 
     Raises:
         UncheckableError: there is nothing to check.
         SourceTypeError: the factory gives something else, or the same object twice.
     """
-    first, second = made(make), made(make)
+    first, second = made(make, wording), made(make, wording)
     if first is second:
         raise SourceTypeError(
-            f"{USER}(): make() gave the same {describe(first)} twice, and each experiment needs a new one. Make the "
-            "generator inside of the function."
+            f"{wording.user}(): make() gave the same {describe(first)} twice, and each experiment needs a new one. "
+            "Make the generator inside of the function."
         )
     name = getattr(first, "__qualname__", None) or type(first).__qualname__
     subject = Subject(make, name, backend, make_harness(backend), watchdog, max_yields, defined=definition_of(first))
@@ -209,11 +243,11 @@ def surveyed(make: Factory, backend: Backend, watchdog: Watchdog, max_yields: in
     trial = Trial(subject, "survey", "The checks cannot begin.")
     trial.kept += [iterator, aiter(second)]
     del first, second, iterator
-    trial.run(partial(survey, trial))
+    trial.run(partial(survey, trial, wording))
     return subject
 
 
-def made(make: Factory) -> Any:
+def made(make: Factory, wording: Wording) -> Any:
     """What the factory gives.
 
     Raises:
@@ -223,20 +257,21 @@ def made(make: Factory) -> Any:
     try:
         source: Any = make()
     except TypeError as exc:
+        name = getattr(make, "__name__", "")
         raise SourceTypeError(
-            f"{USER}() calls the factory without arguments, which raised {exc!r}. Write {USER}(lambda: ...) with the "
-            "call that makes a generator."
+            f"{wording.user}() calls the factory without arguments, which raised {exc!r}. "
+            + wording.factory.format(name if name.isidentifier() else "function")
         ) from exc
     except Exception as exc:
         raise UncheckableError(
             f"The factory raised {exc!r}, so that there is nothing to check. Let it do its work in the generator's "
             "body."
         ) from exc
-    check_source(source, user=USER)
+    check_source(source, user=wording.user)
     return source
 
 
-async def survey(trial: Trial) -> None:
+async def survey(trial: Trial, wording: Wording) -> None:
     """Step a generator through its yields."""
     subject = trial.subject
     source = trial.kept[0]
@@ -257,7 +292,7 @@ async def survey(trial: Trial) -> None:
         error = ending.error
         raise UncheckableError(
             f"The first step of {subject.name} raised {error!r} on {subject.backend.id}, at {error_place(error)}, so "
-            "that no check can begin. Is it written for another event loop? Choose the backends by `backends=`."
+            f"that no check can begin. Is it written for another event loop? {wording.backends}"
         ) from error
     raise UncheckableError(
         f"{subject.name} ended without yielding anything on {subject.backend.id}, so that there is nothing to check. "

@@ -37,6 +37,8 @@ __all__ = ("Finalization", "TrackedDriver")
 class TrackedDriver:
     """Drives generators on one loop of a backend, closes them at the end of the block, and finds what they leak.
 
+    One that is dropped in the block is closed then. Nobody can catch what its cleanup raises, so the tracker has it.
+
     Args:
         backend: where to drive.
 
@@ -138,10 +140,10 @@ class TrackedDriver:
         return self._runners.get(loop) or self.runner()
 
     def close(self) -> None:
-        """Close the generators, last opened first, and the loops; what they leak is found then.
+        """Close the generators that are still held, last opened first, and the loops; what they leak is found then.
 
         Raises:
-            BaseException: what their cleanup raises.
+            BaseException: what their cleanup raises. What that of dropped ones raised, `tracker.check()` raises.
         """
         runners = list(self._by_time.values())
         self._by_time.clear()
@@ -248,3 +250,6 @@ class Finalization:
 
     def shutting_down(self, begun: Collection[int], /) -> None:
         """The loop closes what is left."""
+
+    def lost(self, error: BaseException, /) -> None:
+        """The driver's tracker has it."""

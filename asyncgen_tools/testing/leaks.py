@@ -7,6 +7,7 @@ inside of it and chains them; loops of this library tell it by themselves (`asyn
 finalizer hook runs. The id of a generator that has ended may be another's later, which then replaces the record.
 
 What a finalizer raises, a loop only logs: trio to a logger, asyncio to its exception handler. The tracker reads both.
+What closing a dropped generator of `drive` raises, its loop tells.
 
 PYTEST_DONT_REWRITE
 """
@@ -21,6 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, final
 
 from asyncgen_tools.errors import LeakError
+from asyncgen_tools.loops.admission import running_library
 from asyncgen_tools.loops.ends import loop_inside
 from asyncgen_tools.loops.hooks import close_without_hooks
 from asyncgen_tools.loops.observers import observers, without
@@ -114,7 +116,7 @@ class LeakTracker:
 
     Attributes:
         leaks: the generators that were left unfinished, complete after the block.
-        errors: what finalizers raised, which event loops only log.
+        errors: what the cleanup of dropped generators raised, of driven ones, too; nobody can catch it.
     """
 
     def __init__(self, *, hooks: bool = True) -> None:
@@ -122,6 +124,7 @@ class LeakTracker:
         self.errors: list[BaseException] = []
         self._records: dict[int, Record] = {}
         self._active: bool = False
+        self._postponed: bool = False
         self._hooks: bool = hooks
         self._previous: Any = (None, None)
         self._mine: Any = None
@@ -151,7 +154,17 @@ class LeakTracker:
     def __exit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None, /
     ) -> None:
-        self.stop()
+        if not self._postponed:
+            self.stop()
+
+    def postpone(self) -> None:
+        """Let `stop` look at what is left, instead of the end of the block: whoever called us may close it until then.
+
+        It is to be called inside of an event loop. What that closes when it ends is a leak all the same.
+        """
+        self._postponed = True
+        self._remove_hooks()
+        tell_end(self)
 
     def stop(self) -> None:
         """End the tracking, as the end of the block does; nothing happens the second time.
@@ -160,8 +173,7 @@ class LeakTracker:
         """
         if not self._active:
             return
-        if self._mine is not None and tuple(get_hooks()) == self._mine:
-            sys.set_asyncgen_hooks(*self._previous)
+        self._remove_hooks()
         logging.getLogger(TRIO_LOGGER).removeFilter(self._read_log)
         if self._loop is not None and self._loop.get_exception_handler() == self._handle_exception:
             self._loop.set_exception_handler(self._handler)
@@ -192,6 +204,7 @@ class LeakTracker:
         Raises:
             LeakError: it lists the leaks and the errors of finalizers (AssertionError); the first error is its cause.
         """
+        __tracebackhide__ = True  # from pytest
         if self.leaks or self.errors:
             raise LeakError(self.report()) from (self.errors[0] if self.errors else None)
 
@@ -205,7 +218,7 @@ class LeakTracker:
             )
             lines += [f"  {leak}" for leak in self.leaks]
         if self.errors:
-            lines += ["Errors that a finalizer raised, which the event loop only logs:"]
+            lines += ["Errors in the cleanup of dropped generators, which nobody can catch:"]
             lines += [f"  {type(error).__qualname__}: {error}" for error in self.errors]
         return "\n".join(lines)
 
@@ -222,11 +235,15 @@ class LeakTracker:
         if self._active:
             self._note(agen, LeakKind.COLLECTED)
 
-    def shutting_down(self, begun: Collection[int], /) -> None:
-        """A loop is about to close these generators."""
+    def shutting_down(self, begun: Collection[int] | None = None, /) -> None:
+        """A loop is about to close these generators, or all that there are."""
         for agen in self.unfinished():
-            if id(agen) in begun:
+            if begun is None or id(agen) in begun:
                 self._note(agen, LeakKind.CLOSED_AT_SHUTDOWN)
+
+    def lost(self, error: BaseException, /) -> None:
+        """Closing a driven generator that was dropped has raised."""
+        self.errors.append(error)
 
     # Hooks ---------------------------------------------------------------------------------------------------------
 
@@ -236,6 +253,10 @@ class LeakTracker:
             _, code, instruction = record
             place = Place(code.co_filename, line_at(code, instruction), code.co_qualname)
             self.leaks.append(Leak(name_of(agen), kind, place, suspended_at(agen)))
+
+    def _remove_hooks(self) -> None:
+        if self._mine is not None and tuple(get_hooks()) == self._mine:
+            sys.set_asyncgen_hooks(*self._previous)
 
     def _first_iterated_hook(self, agen: AsyncGenerator[Any, Any]) -> None:
         if self._active:
@@ -268,3 +289,30 @@ class LeakTracker:
             loop.default_exception_handler(context)
         else:
             self._handler(loop, context)
+
+
+def tell_end(tracker: LeakTracker) -> None:
+    """Have the running event loop tell a tracker when it is about to end and to close async generators."""
+    if running_library() == "trio":
+        import trio
+
+        async def wait() -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                tracker.shutting_down()
+
+        # Trio cancels its system tasks after all others have ended, and before it closes async generators.
+        trio.lowlevel.spawn_system_task(wait)
+        return
+    import asyncio
+
+    loop: Any = asyncio.get_running_loop()
+    shut_down = loop.shutdown_asyncgens
+
+    async def shutdown_asyncgens() -> None:
+        del loop.shutdown_asyncgens
+        tracker.shutting_down()
+        await shut_down()
+
+    loop.shutdown_asyncgens = shutdown_asyncgens

@@ -1,6 +1,6 @@
 """Places in a user's code, for reports: where a generator was first iterated, and where it is suspended.
 
-A place is a line that the user can change: frames of this package, and of contextlib's wrappers, are none. Looking
+A place is a line that the user can change: frames of this package, of contextlib and of unittest, are none. Looking
 takes no step of the generator.
 
 PYTEST_DONT_REWRITE
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 __all__ = ("Place", "is_ours", "line_at", "name_of", "suspended_at", "user_frame")
 
 RETURN_GENERATOR: Final = opcode.opmap["RETURN_GENERATOR"]
-CONTEXTLIB: Final = os.sep + "contextlib.py"
+#: The helpers of the standard library that step others' generators: contextlib, and `enterAsyncContext` of unittest.
+HELPERS: Final = (os.sep + "contextlib.py", os.sep + os.path.join("unittest", "async_case.py"))  # noqa: PTH118
 #: Whether frames of a file are of no interest: looking that up is several times faster than finding it out.
 SKIPPED: Final[dict[str, bool]] = {}
 
@@ -47,14 +48,14 @@ def is_ours(generator: object) -> bool:
 
 
 def user_frame() -> FrameType:
-    """The innermost frame that is neither this package's nor contextlib's, or else the caller's."""
+    """The innermost frame that is neither this package's nor a helper's, or else the caller's."""
     caller = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]  # as warnings.warn does
     frame: FrameType | None = caller
     while frame is not None:
         filename = frame.f_code.co_filename
         skip = SKIPPED.get(filename)
         if skip is None:
-            skip = SKIPPED[filename] = filename.startswith(PACKAGE) or filename.endswith(CONTEXTLIB)
+            skip = SKIPPED[filename] = filename.startswith(PACKAGE) or filename.endswith(HELPERS)
         if not skip:
             return frame
         frame = frame.f_back
