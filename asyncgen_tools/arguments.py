@@ -198,12 +198,15 @@ def copy_error(thing: object, instead: str) -> CopyError:
 
 
 def exception_of(typ: Any, val: Any = None, tb: Any = None) -> BaseException:
-    """The exception that `throw(typ, val, tb)` raises, by CPython's rules and with its messages.
+    """The exception that `throw(typ, val, tb)` throws in, by CPython's rules and with its messages.
 
     Args:
         typ: an exception or its class.
         val: the instance, or what the class is called with.
         tb: the traceback.
+
+    Raises:
+        TypeError: nothing can be thrown, and the generator is left as it is.
     """
     if tb is not None and not isinstance(tb, TracebackType):
         raise TypeError("throw() third argument must be a traceback object")
@@ -217,8 +220,18 @@ def exception_of(typ: Any, val: Any = None, tb: Any = None) -> BaseException:
         raise TypeError(f"exceptions must be classes or instances deriving from BaseException, not {name}")
     elif isinstance(val, typ):
         error = val
-    elif isinstance(val, tuple):
-        error = typ(*cast("tuple[object, ...]", val))
     else:
-        error = typ() if val is None else typ(val)
+        error = made_of(typ, val)
     return error if tb is None else error.with_traceback(tb)
+
+
+def made_of(kind: type[BaseException], val: object) -> BaseException:
+    """The exception of a class that was thrown; if it cannot be made, the error, which CPython then throws instead."""
+    arguments = cast("tuple[object, ...]", val) if isinstance(val, tuple) else () if val is None else (val,)
+    try:
+        made = cast("object", kind(*arguments))
+    except BaseException as error:
+        return error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)  # without this frame
+    if isinstance(made, BaseException):
+        return made
+    return TypeError(f"calling {kind} should have returned an instance of BaseException, not {type(made).__name__}")

@@ -268,8 +268,9 @@ class PrefetchingEngine(ThreadEngine):
         reraise = await waiter.wait(self.stop)
         if reraise is not None:
             self.stop()
+            awaited = ahead.outcomes[0]
             try:
-                outcome = await self.cancelled(waiter, reraise)
+                outcome = awaited if isinstance(awaited, Raised) else await self.cancelled(waiter, reraise)
             finally:
                 self.leave()
             ahead.outcomes.append(outcome)

@@ -13,6 +13,7 @@ import inspect
 import pickle
 import subprocess
 import sys
+import traceback
 import warnings
 import weakref
 from typing import TYPE_CHECKING, Any
@@ -367,6 +368,59 @@ def test_value_apart(function: Callable[[], Any]) -> None:
         with pytest.raises(expected[0]) as caught:
             by_hand(step)
         assert caught.value.args == expected[1]
+
+
+class NeedyError(Exception):
+    """Cannot be made without an argument."""
+
+    def __init__(self, argument: object) -> None:
+        super().__init__(argument)
+
+
+class NoError(Exception):
+    """Whose call gives something else."""
+
+    def __new__(cls, *_: object) -> Any:
+        """Give a number."""
+        return 5
+
+
+class FailingError(Exception):
+    """Whose making fails."""
+
+    def __init__(self) -> None:
+        raise LookupError("made")
+
+
+async def giving_back() -> AsyncGenerator[Any, Any]:
+    """Yield what is thrown in."""
+    try:
+        yield 1
+    except Exception as error:
+        yield error
+
+
+@pytest.mark.parametrize(
+    "thrown, error, message",
+    [
+        (NeedyError, TypeError, "missing 1 required positional argument"),
+        (NoError, TypeError, r"calling <class '.*NoError'> should have returned an instance of BaseException, not int"),
+        (FailingError, LookupError, "made"),
+    ],
+)
+@pytest.mark.parametrize("function", [giving_back, delegating(giving_back), pure_delegator(giving_back)])
+def test_class_that_cannot_be_made(
+    function: Callable[[], Any], thrown: type[Exception], error: type[Exception], message: str
+) -> None:
+    """What the making of a thrown class raises is thrown instead, and the body may catch it (B21)."""
+    generator = function()
+    assert by_hand(anext(generator)) == 1
+    caught = by_hand(generator.athrow(thrown))
+    assert type(caught) is error
+    with pytest.raises(error, match=message):
+        raise caught
+    lines = traceback.extract_tb(caught.__traceback__)
+    assert not any(line.name in {"exception_of", "made_of"} for line in lines)
 
 
 @BOTH

@@ -610,6 +610,34 @@ def test_throw_with_three_arguments(way: Way, arguments: tuple[Any, Any], args: 
         assert names[-1] == "test_throw_with_three_arguments"
 
 
+def test_throw_of_a_class_that_cannot_be_made(way: Way) -> None:
+    """What the making of a class raises is thrown in its place, as into a native generator (A2)."""
+
+    class NeedyError(Exception):
+        def __init__(self, argument: object) -> None:
+            super().__init__(argument)
+
+    def native_body() -> Generator[object, None, None]:
+        try:
+            yield None
+        except TypeError as exc:
+            yield str(exc)
+
+    async def body() -> AsyncGenerator[object, None]:
+        try:
+            yield None
+        except TypeError as exc:
+            await way.pause()
+            yield str(exc)
+
+    native = native_body()
+    next(native)
+    with way.drive(body()) as generator:
+        next(generator)
+        result = generator.throw(NeedyError)
+    assert result == native.throw(NeedyError)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [(7,), ("KeyError",), (int,), (None,), (KeyError(), "value"), (KeyError, None, "no traceback")],

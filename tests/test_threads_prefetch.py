@@ -283,6 +283,38 @@ async def test_prefetch_cancelled_and_failing(backend: Backend) -> None:
 
 
 @on_every_backend
+async def test_prefetch_cancelled_step_fails(backend: Backend) -> None:
+    """What the step itself raises comes out of it though its consumer was cancelled, as in lock step (A9)."""
+    gate = Gate()
+
+    def source() -> Generator[int]:
+        for number in gate.items():
+            if number == 0:
+                raise ProbeError
+            yield number  # pragma: no cover  # makes it a generator
+
+    async def consume() -> None:
+        with pytest.raises(ProbeError):
+            await anext(generator)
+        errors.append(ProbeError)
+
+    errors: list[type[ProbeError]] = []
+    generator = in_thread(source(), prefetch=3)
+    async with anyio.create_task_group() as group:
+        group.start_soon(consume)
+        await anyio.to_thread.run_sync(gate.entered.acquire)
+        group.cancel_scope.cancel()
+        with anyio.CancelScope(shield=True):
+            for _ in range(3):  # until the consumer knows
+                await backend.checkpoint()
+        gate.passes.release()
+    assert errors == [ProbeError]
+    with pytest.raises(StopAsyncIteration):
+        await anext(generator)
+    join_workers()
+
+
+@on_every_backend
 async def test_prefetch_ignored_exit(backend: Backend) -> None:
     """A generator that yields while it is closed is not finished by that, as without running ahead."""
     ignore = [True]
