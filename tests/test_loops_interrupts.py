@@ -636,6 +636,43 @@ while not handled:
     check(script, backend)
 
 
+def test_handler_put_back_by_the_body(backend: Backend) -> None:
+    """A body that sets SIGINT aside in one step and puts it back in a later one, as trio.open_signal_receiver does,
+    has Python's own handler back: at the generator's end, and for Ctrl-C between its steps or in a later one (A10,
+    A13).
+    """
+    script = """
+async def setting_aside():
+    old = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield 1
+    yield 2
+    signal.signal(signal.SIGINT, old)
+    yield 3
+
+assert list(drive(setting_aside(), **BACKEND)) == [1, 2, 3]
+assert settled(), traces()
+
+generator = drive(setting_aside(), **BACKEND)
+assert [next(generator), next(generator), next(generator)] == [1, 2, 3]
+with interrupted():
+    say("now")
+    while True:
+        pass
+generator.close()
+
+generator = drive(setting_aside(), **BACKEND)
+assert [next(generator), next(generator), next(generator)] == [1, 2, 3]
+later = drive(rows(sleeping), **BACKEND)
+assert next(later) == 0
+with interrupted():
+    next(later)
+assert events == [CANCELLED, "cleaned up"], events
+generator.close()
+assert settled(), traces()
+"""
+    check(script, backend, signals=[signal.SIGINT] * 2)
+
+
 def test_step_in_another_thread(backend: Backend) -> None:
     """Ctrl-C is the main thread's: a step that waits in another one is not disturbed (A10)."""
     script = """
