@@ -121,8 +121,8 @@ class SlicedLife(LoopPrimitives):
         if self.active is not None and self.active.body.gi_running:
             return True
         if waiting is not None and waiting.cancelled_by is None:
-            waiting.cancelled_by = KeyboardInterrupt
-            self.soon(partial(self.cancel, waiting, KeyboardInterrupt))
+            waiting.cancelled_by = reason = partial(KeyboardInterrupt)  # like no other
+            self.soon(partial(self.cancel_unless_ended, waiting, reason))
         elif waiting is None and not self.interrupt_noted:
             self.interrupt_noted = True
         elif self.interrupt_sent or self.in_user_code():
@@ -132,6 +132,11 @@ class SlicedLife(LoopPrimitives):
             self.interrupt_sent = True
             self.soon(interrupt)
         return False
+
+    def cancel_unless_ended(self, host: Host, reason: Callable[[], BaseException]) -> None:
+        """Cancel the step for which this is the reason; if it has ended, what runs by now may be the cleanup."""
+        if host.cancelled_by is reason and host.outcome is None:
+            self.cancel(host, reason)
 
     # The end ---------------------------------------------------------------------------------------------------
 
