@@ -243,6 +243,45 @@ assert settled()
     check(script, backend)
 
 
+def test_step_that_ends_in_the_same_turn(backend: Backend) -> None:
+    """A Ctrl-C that comes in the very turn of the loop in which the step ends does not cancel the cleanup as well: that
+    is one, and A10 lets the cleanup finish (A10).
+    """
+    script = """
+class Interrupting:
+    "An instrument of trio; asyncio has callbacks for the same."
+    armed = False
+    def after_task_step(self, task):
+        if Interrupting.armed:
+            Interrupting.armed = False
+            os.kill(os.getpid(), signal.SIGINT)
+
+async def ending():
+    try:
+        if BACKEND["backend"] == "trio":
+            await sleep(0)
+            Interrupting.armed = True
+        else:
+            asyncio.get_running_loop().call_soon(os.kill, os.getpid(), signal.SIGINT)
+            await sleep(0)
+        yield 1
+    finally:
+        await sleep(0.001)
+        await sleep(0)
+        events.append("cleaned up")
+
+if BACKEND["backend"] == "trio":
+    BACKEND["backend_options"] = {"instruments": [Interrupting()]}
+generator = drive(ending(), **BACKEND)
+with interrupted():
+    next(generator)
+assert events == ["cleaned up"], events
+finished(generator)
+assert settled()
+"""
+    check(script, backend, signals=())
+
+
 @pytest.mark.parametrize("how", ["close", "drop", "return", "with"])
 def test_cleanup(backend: Backend, how: str) -> None:
     """Ctrl-C while cleanup waits cancels that wait, lets what is left of it finish, and is KeyboardInterrupt (A10)."""
@@ -634,6 +673,43 @@ while not handled:
     pass
 """
     check(script, backend)
+
+
+def test_handler_put_back_by_the_body(backend: Backend) -> None:
+    """A body that sets SIGINT aside in one step and puts it back in a later one, as trio.open_signal_receiver does,
+    has Python's own handler back: at the generator's end, and for Ctrl-C between its steps or in a later one (A10,
+    A13).
+    """
+    script = """
+async def setting_aside():
+    old = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield 1
+    yield 2
+    signal.signal(signal.SIGINT, old)
+    yield 3
+
+assert list(drive(setting_aside(), **BACKEND)) == [1, 2, 3]
+assert settled(), traces()
+
+generator = drive(setting_aside(), **BACKEND)
+assert [next(generator), next(generator), next(generator)] == [1, 2, 3]
+with interrupted():
+    say("now")
+    while True:
+        pass
+generator.close()
+
+generator = drive(setting_aside(), **BACKEND)
+assert [next(generator), next(generator), next(generator)] == [1, 2, 3]
+later = drive(rows(sleeping), **BACKEND)
+assert next(later) == 0
+with interrupted():
+    next(later)
+assert events == [CANCELLED, "cleaned up"], events
+generator.close()
+assert settled(), traces()
+"""
+    check(script, backend, signals=[signal.SIGINT] * 2)
 
 
 def test_step_in_another_thread(backend: Backend) -> None:

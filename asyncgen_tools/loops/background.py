@@ -21,14 +21,13 @@ from asyncgen_tools.errors import PrefetchError
 from asyncgen_tools.host import ABANDONED, IGNORED_EXIT, PARKED, Marker, own_frames, strip_own_frames
 from asyncgen_tools.loops.background_thread import BackgroundThread, error_in
 from asyncgen_tools.loops.ends import report_unraisable, warn_unclosed
-from asyncgen_tools.loops.interrupts import get_interruptibly, guard_interrupts, release_interrupts
+from asyncgen_tools.loops.interrupts import get_interruptibly, guard_interrupts, on_sigint, release_interrupts
 from asyncgen_tools.loops.outcomes import Refused
 from asyncgen_tools.loops.primitives import State
 from asyncgen_tools.steps import CLOSE, Outcome, Raised, Returned, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-    from types import FrameType
 
     from asyncgen_tools.host import Host, NativeGenerator
     from asyncgen_tools.loops.background_hosts import Line, Result
@@ -112,8 +111,7 @@ class BackgroundLoop(BackgroundThread):
         """Have the loop call something and wait for the answer, which an exception of a signal handler may be."""
         line: Line = host.line
         line.stepper = get_ident()
-        handler = partial(self.on_sigint, host)
-        held = guard_interrupts(handler)
+        held = guard_interrupts(partial(self.on_sigint, host))
         try:
             self.waiting[host] = None
             if callback is not None:
@@ -127,7 +125,7 @@ class BackgroundLoop(BackgroundThread):
             self.stop_waiting(host, exc)
         finally:
             if held:
-                release_interrupts(handler)
+                release_interrupts()
         result, line.outcome = line.outcome, None
         assert result is not None
         return result
@@ -174,11 +172,12 @@ class BackgroundLoop(BackgroundThread):
 
     # Ctrl-C ----------------------------------------------------------------------------------------------------
 
-    def on_sigint(self, host: Host, _signum: int, _frame: FrameType | None) -> None:
-        """Cancel the step that is waited for; the second time, raise out of the waiting."""
+    def on_sigint(self, host: Host) -> bool:
+        """Cancel the step that is waited for; the second time, have it raised out of the waiting."""
         if host.line.interrupt is not None:
-            raise KeyboardInterrupt
+            return True
         self.cancel_for(host, KeyboardInterrupt())
+        return False
 
     def cancel_for(self, host: Host, exc: BaseException) -> None:
         """Have the step cancelled because this exception struck the thread that waits for it."""
@@ -292,5 +291,5 @@ own_frames(
     BackgroundLoop.hand_over,
     BackgroundLoop.exchange,
     BackgroundLoop.wait,
-    BackgroundLoop.on_sigint,
+    on_sigint,
 )

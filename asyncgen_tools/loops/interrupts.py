@@ -4,13 +4,16 @@ A KeyboardInterrupt that strikes inside an event loop's own code can lose a call
 while a loop runs in the main thread, SIGINT calls a function instead of raising; between slices the thread's handler
 is Python's own. A handler that the application installed is never replaced.
 
+That function is the same for all loops, and asks the one that runs. For a body may set it aside in one step, and put it
+back in a later one, when none does: then it acts as Python's own, and gives way to that.
+
 PYTEST_DONT_REWRITE
 """
 
 from __future__ import annotations
 
 from queue import Empty
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 try:
     # signal.signal converts to and from enums, which costs 3 to 7 µs a slice, more than the slice itself.
@@ -26,13 +29,17 @@ except ImportError:  # pragma: no cover  # another Python: the same functions, s
 if TYPE_CHECKING:
     from collections.abc import Callable
     from queue import SimpleQueue
+    from types import FrameType
 
-__all__ = ("get_interruptibly", "guard_interrupts", "interrupt", "release_interrupts")
+__all__ = ("get_interruptibly", "guard_interrupts", "interrupt", "on_sigint", "release_interrupts")
 
 T = TypeVar("T")
 
 #: After how many seconds of waiting a signal is looked for that came just before the wait.
 PATIENCE: Final = 0.5
+
+#: What the main thread asks about SIGINT, innermost last.
+ASKED: Final[list[Callable[[], bool]]] = []
 
 
 def get_interruptibly(queue: SimpleQueue[T]) -> T:
@@ -48,14 +55,29 @@ def get_interruptibly(queue: SimpleQueue[T]) -> T:
             continue
 
 
-def guard_interrupts(handler: Callable[[int, Any], None]) -> bool:
-    """Let SIGINT call `handler` where it would raise KeyboardInterrupt in this thread; tell whether it now does."""
-    if getsignal(SIGINT) is not default_int_handler:
+def on_sigint(_signum: int, _frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt, unless whoever is asked takes it up otherwise."""
+    if not ASKED:
+        set_signal(SIGINT, default_int_handler)
+    elif not ASKED[-1]():
+        return
+    raise KeyboardInterrupt
+
+
+def guard_interrupts(handler: Callable[[], bool]) -> bool:
+    """Let SIGINT call `handler`, which tells whether it still raises KeyboardInterrupt in this thread.
+
+    Returns:
+        Whether it now does, and `release_interrupts` is to undo that.
+    """
+    current = getsignal(SIGINT)
+    if current is not default_int_handler and (current is not on_sigint or ASKED):
         return False
     try:
-        set_signal(SIGINT, handler)
+        set_signal(SIGINT, on_sigint)
     except ValueError:  # this is not the main thread, which alone gets signals
         return False
+    ASKED.append(handler)
     return True
 
 
@@ -64,7 +86,10 @@ def interrupt() -> None:
     raise KeyboardInterrupt
 
 
-def release_interrupts(handler: Callable[[int, Any], None]) -> None:
+def release_interrupts() -> None:
     """Undo `guard_interrupts`, unless the generator has installed a handler of its own meanwhile."""
-    if getsignal(SIGINT) is handler:
-        set_signal(SIGINT, default_int_handler)
+    try:
+        if getsignal(SIGINT) is on_sigint:
+            set_signal(SIGINT, default_int_handler)
+    finally:
+        ASKED.pop()

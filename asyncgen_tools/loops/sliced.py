@@ -73,7 +73,7 @@ class SlicedLoop(SlicedLife):
 
     def guarded(self, function: Callable[[Host, Any], R], host: Host, argument: Any = None) -> R | Outcome:
         """Call `function(host, argument)` where Ctrl-C must not strike on our side, and take it up afterwards."""
-        held = guard_interrupts(handler := self.on_sigint)
+        held = guard_interrupts(self.on_sigint)
         if held:
             self.interrupt_sent = False
         outer, self.active = self.active, host
@@ -88,7 +88,7 @@ class SlicedLoop(SlicedLife):
             return result
         finally:
             if held:
-                release_interrupts(handler)
+                release_interrupts()
             self.active = outer
             del argument, result  # as in settle()
             if held and self.interrupt_noted:  # it came after the last look

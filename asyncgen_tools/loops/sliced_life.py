@@ -24,7 +24,6 @@ from asyncgen_tools.loops.primitives import LoopPrimitives, State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType
 
     from asyncgen_tools.host import Host
     from asyncgen_tools.loops.ends import OwnThread
@@ -95,12 +94,12 @@ class SlicedLife(LoopPrimitives):
 
     def undisturbed(self, function: Callable[[], object]) -> None:
         """Call a function that Ctrl-C must not break off, and take that up afterwards."""
-        held = guard_interrupts(handler := self.on_sigint)
+        held = guard_interrupts(self.on_sigint)
         try:
             function()
         finally:
             if held:
-                release_interrupts(handler)
+                release_interrupts()
         self.raise_interrupt()
 
     def raise_interrupt(self) -> None:
@@ -109,26 +108,35 @@ class SlicedLife(LoopPrimitives):
             self.interrupt_noted = False
             raise KeyboardInterrupt
 
-    def on_sigint(self, _signum: int, _frame: FrameType | None) -> None:
+    def on_sigint(self) -> bool:
         """Cancel the step that is waited for; raise in the generator's own code, or the second time.
 
         The second time is where no harm is done, between two callbacks of the loop. A callback that never returns
         leaves but one way for the third.
+
+        Returns:
+            Whether to raise here and now.
         """
         waiting = self.waiting
         if self.active is not None and self.active.body.gi_running:
-            raise KeyboardInterrupt
+            return True
         if waiting is not None and waiting.cancelled_by is None:
-            waiting.cancelled_by = KeyboardInterrupt
-            self.soon(partial(self.cancel, waiting, KeyboardInterrupt))
+            waiting.cancelled_by = reason = partial(KeyboardInterrupt)  # like no other
+            self.soon(partial(self.cancel_unless_ended, waiting, reason))
         elif waiting is None and not self.interrupt_noted:
             self.interrupt_noted = True
         elif self.interrupt_sent or self.in_user_code():
             self.interrupt_sent = True
-            raise KeyboardInterrupt
+            return True
         else:
             self.interrupt_sent = True
             self.soon(interrupt)
+        return False
+
+    def cancel_unless_ended(self, host: Host, reason: Callable[[], BaseException]) -> None:
+        """Cancel the step for which this is the reason; if it has ended, what runs by now may be the cleanup."""
+        if host.cancelled_by is reason and host.outcome is None:
+            self.cancel(host, reason)
 
     # The end ---------------------------------------------------------------------------------------------------
 
