@@ -657,6 +657,61 @@ def test_open_scopes_are_named(make: Any, row: str, name: str) -> None:
         check_async_generator(make, checks=["scope-across-yield"], backends=[row])
 
 
+def lengths_of(numbers: list[int]) -> Any:
+    """A factory whose generators yield so often, one after the other, and the last number of times from then on."""
+    lengths = iter(numbers)
+
+    async def unlike() -> AsyncGenerator[int, None]:
+        for number in range(next(lengths, numbers[-1])):
+            await asyncio.sleep(0)
+            yield number
+
+    return unlike
+
+
+UNLIKE = {
+    "ignored-exit": ([2, 1], "step 2 .anext. of .*unlike did not yield, as it did"),
+    "exhausted": ([1, 2], "step 2 .anext. of .*unlike yielded, as it did not"),
+    "protocol": ([1, 0], "step 1 .anext. of .*unlike did not yield, as it did"),
+    "reentrancy": ([2, 1] * 10, "step 2 of .*unlike came out otherwise"),
+    "wrong-task": ([2, 1] * 10, "step 2 of .*unlike came out otherwise"),
+}
+
+
+@pytest.mark.parametrize("code", UNLIKE)
+def test_unlike_generators_are_no_mistake(code: str) -> None:
+    """A factory whose generators differ gives nothing to compare: it is told so, and no generator is accused."""
+    lengths, words = UNLIKE[code]
+    with pytest.raises(UncheckableError, match=f"generators that the factory makes are not alike.*{words}"):
+        check_async_generator(lengths_of(lengths), checks=[code])
+
+
+def test_later_generator_that_fails() -> None:
+    """Why a later generator does not yield is the cause of the report."""
+    errors = iter([None, OSError("in use")])
+
+    async def opens() -> AsyncGenerator[int, None]:
+        if (error := next(errors)) is not None:
+            raise error
+        yield 1
+
+    with pytest.raises(UncheckableError, match="not alike") as caught:
+        check_async_generator(opens, checks=["ignored-exit"])
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_shared_items_are_told_of() -> None:
+    """A list that the first generator has used up leaves nothing to look at, and that is said."""
+    items = [1, 2]
+
+    async def consumes() -> AsyncGenerator[int, None]:
+        while items:
+            yield items.pop()
+
+    with pytest.raises(UncheckableError, match=r"not alike: .* Let the factory make anew what"):
+        check_async_generator(consumes)
+
+
 def test_two_mistakes_are_a_group() -> None:
     """If several checks reject a generator, all of their errors come, as a group."""
 
