@@ -489,6 +489,15 @@ class RaisesACopy(BegunByNothing):
         raise error
 
 
+class RaisesACopyAtOnce(BegunByNothing):
+    """What comes out before the first step is not what was thrown in."""
+
+    async def athrow(self, error: Any) -> Any:
+        """Make it again."""
+        await self.aclose()
+        raise type(error)() if isinstance(error, BaseException) else error
+
+
 class FailsToClose(BegunByNothing):
     """It cannot be closed before the first step."""
 
@@ -566,6 +575,7 @@ class EndsWhileRunning(LetsIn):
         (BegunByNothing, "protocol", r"after athrow\(\) before the first step yielded 1, instead of"),
         (EndsQuietly, "protocol", "before the first step returned, instead of raising that error"),
         (RaisesACopy, "protocol", "raised another object than the one thrown in"),
+        (RaisesACopyAtOnce, "protocol", "before the first step raised another object than the one thrown in"),
         (FailsToClose, "protocol", r"before the first step raised LookupError\('nothing to close'\)"),
         (TakesNoClass, "protocol", "raised TypeError.*; with an instance it raised ThrownError"),
         (FailsAfterTheEnd, "exhausted", r"raised ValueError\('it is over'\) after the generator had ended"),

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = ("check_protocol", "check_reentrancy", "check_wrong_task")
 
 AGAIN: Final = 3  # how often the same is done undisturbed before a difference counts
+COPIED: Final = "raised another object than the one thrown in"
 
 
 def check_protocol(trial: Trial) -> None:
@@ -77,7 +78,8 @@ async def throw_before_start(trial: Trial) -> None:
     taken = await trial.step(source, "athrow", error)
     if not isinstance(taken.outcome, Raised) or taken.outcome.error is not error:
         await trial.finish(source)
-        trial.fail(f"before the first step {came_of(taken)}, instead of raising that error")
+        came = COPIED if is_copy(taken.outcome, error) else f"{came_of(taken)}, instead of raising that error"
+        trial.fail(f"before the first step {came}")
     await must_have_ended(trial, source, "athrow() before the first step")
 
 
@@ -105,10 +107,8 @@ async def throw_class_and_instance(trial: Trial) -> None:
     source, error = trial.new(), ThrownError()
     await trial.reach(source, 1)
     by_instance = await trial.step(source, "athrow", error)
-    if isinstance(by_instance.outcome, Raised):
-        came = by_instance.outcome.error
-        if type(came) is ThrownError and came is not error:
-            trial.fail("raised another object than the one thrown in", trial.raised_at(came))
+    if isinstance(by_instance.outcome, Raised) and is_copy(by_instance.outcome, error):
+        trial.fail(COPIED, trial.raised_at(by_instance.outcome.error))
     await trial.finish(source)
     source = trial.new()
     await trial.reach(source, 1)
@@ -137,6 +137,11 @@ async def reuse_awaitable(trial: Trial, operation: str) -> None:
     await trial.finish(source)
     if not isinstance(again, Raised) and not isinstance(first, Raised):
         trial.fail("could be awaited twice", place)
+
+
+def is_copy(outcome: Outcome, error: BaseException) -> bool:
+    """Whether an error that was thrown in came out as another object."""
+    return isinstance(outcome, Raised) and type(outcome.error) is type(error) and outcome.error is not error
 
 
 def kind_of(outcome: Outcome) -> object:
