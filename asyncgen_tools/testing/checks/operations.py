@@ -11,7 +11,8 @@ from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncgen_tools.steps import Outcome, Raised, Returned, Yielded
-from asyncgen_tools.testing.checks.trial import NotApplicable, Taken, ThrownError, request
+from asyncgen_tools.testing.checks.trial import NotApplicable, Taken, request
+from asyncgen_tools.testing.harness.base import ThrownError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, final
 
 from asyncgen_tools.errors import AsyncgenToolsError, ConformanceError, HangError, UncheckableError
 from asyncgen_tools.steps import Outcome, Raised, Returned, Yielded, stop_value
+from asyncgen_tools.testing.harness.base import ThrownError
 from asyncgen_tools.testing.harness.bounds import run_bounded
 from asyncgen_tools.testing.harness.watchdog import Stuck
 from asyncgen_tools.testing.harness.watching import Watch, error_places, frames_below, never, user_places, watched
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from asyncgen_tools.testing.harness.watching import Sent
     from asyncgen_tools.testing.places import Place
 
-__all__ = ("MOST_SUSPENSIONS", "NotApplicable", "Subject", "Taken", "ThrownError", "Trial", "request")
+__all__ = ("MOST_SUSPENSIONS", "NotApplicable", "Subject", "Taken", "Trial", "request")
 
 T = TypeVar("T")
 FORGETFUL: Final = sys.version_info < (3, 13)  # before, a generator may count as running after its end
@@ -37,10 +38,6 @@ MOST_SUSPENSIONS: Final = 16  # of one step that are looked at
 
 class NotApplicable(Exception):  # noqa: N818  # it is no error: the check has nothing to look at here
     """Raised by a check that has nothing to look at; its text says why."""
-
-
-class ThrownError(Exception):
-    """What checks throw into generators."""
 
 
 @final

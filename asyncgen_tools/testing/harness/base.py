@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 
     from asyncgen_tools.testing.harness.watching import Watch
 
-__all__ = ("BareHarness", "Harness", "LevelScope", "NeverCancelledError", "Scope")
+__all__ = ("BareHarness", "Harness", "LevelScope", "NeverCancelledError", "Scope", "ThrownError")
 
 T = TypeVar("T")
 
 
 class NeverCancelledError(BaseException):
     """What stands for a cancellation where there is none: nothing raises it."""
+
+
+class ThrownError(Exception):
+    """What is thrown into generators, which do not expect it."""
 
 
 class Scope(ABC):
