@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import importlib.util
 import re
+import sys
 import threading
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
@@ -665,6 +667,31 @@ def test_open_scopes_are_named(make: Any, row: str, name: str) -> None:
         pytest.skip(f"no library for {row}")
     with pytest.raises(ConformanceError, match=f"yielded with {name} open"):
         check_async_generator(make, checks=["scope-across-yield"], backends=[row])
+
+
+class OldTimeout:
+    """A timeout as that of async_timeout before 5.0."""
+
+    __slots__ = ("_task",)
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.current_task()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task = None
+
+
+def test_timeouts_of_async_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A timeout that is none of asyncio's classes is seen by its task, too."""
+
+    async def timed() -> AsyncGenerator[int, None]:
+        async with OldTimeout():
+            yield 1
+
+    monkeypatch.setitem(sys.modules, "async_timeout", SimpleNamespace(Timeout=OldTimeout))
+    with pytest.raises(ConformanceError, match="yielded with OldTimeout open"):
+        check_async_generator(timed, checks=["scope-across-yield"])
 
 
 def lengths_of(numbers: list[int]) -> Any:
