@@ -182,4 +182,4 @@ class SweepError(AsyncgenToolsError, AssertionError):
 
 
 class UncheckableError(AsyncgenToolsError, ValueError):
-    """A generator cannot be checked on a backend: it never yields there, or fails at once."""
+    """A generator cannot be checked on a backend: it never yields there, fails at once, or the next one is unlike."""

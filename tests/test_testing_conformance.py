@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import importlib.util
 import re
+import sys
 import threading
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self
 
 import anyio
@@ -493,6 +495,15 @@ class RaisesACopy(BegunByNothing):
         raise error
 
 
+class RaisesACopyAtOnce(BegunByNothing):
+    """What comes out before the first step is not what was thrown in."""
+
+    async def athrow(self, error: Any) -> Any:
+        """Make it again."""
+        await self.aclose()
+        raise type(error)() if isinstance(error, BaseException) else error
+
+
 class FailsToClose(BegunByNothing):
     """It cannot be closed before the first step."""
 
@@ -570,6 +581,7 @@ class EndsWhileRunning(LetsIn):
         (BegunByNothing, "protocol", r"after athrow\(\) before the first step yielded 1, instead of"),
         (EndsQuietly, "protocol", "before the first step returned, instead of raising that error"),
         (RaisesACopy, "protocol", "raised another object than the one thrown in"),
+        (RaisesACopyAtOnce, "protocol", "before the first step raised another object than the one thrown in"),
         (FailsToClose, "protocol", r"before the first step raised LookupError\('nothing to close'\)"),
         (TakesNoClass, "protocol", "raised TypeError.*; with an instance it raised ThrownError"),
         (FailsAfterTheEnd, "exhausted", r"raised ValueError\('it is over'\) after the generator had ended"),
@@ -659,6 +671,86 @@ def test_open_scopes_are_named(make: Any, row: str, name: str) -> None:
         pytest.skip(f"no library for {row}")
     with pytest.raises(ConformanceError, match=f"yielded with {name} open"):
         check_async_generator(make, checks=["scope-across-yield"], backends=[row])
+
+
+class OldTimeout:
+    """A timeout as that of async_timeout before 5.0."""
+
+    __slots__ = ("_task",)
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.current_task()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task = None
+
+
+def test_timeouts_of_async_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A timeout that is none of asyncio's classes is seen by its task, too."""
+
+    async def timed() -> AsyncGenerator[int, None]:
+        async with OldTimeout():
+            yield 1
+
+    monkeypatch.setitem(sys.modules, "async_timeout", SimpleNamespace(Timeout=OldTimeout))
+    with pytest.raises(ConformanceError, match="yielded with OldTimeout open"):
+        check_async_generator(timed, checks=["scope-across-yield"])
+
+
+def lengths_of(numbers: list[int]) -> Any:
+    """A factory whose generators yield so often, one after the other, and the last number of times from then on."""
+    lengths = iter(numbers)
+
+    async def unlike() -> AsyncGenerator[int, None]:
+        for number in range(next(lengths, numbers[-1])):
+            await asyncio.sleep(0)
+            yield number
+
+    return unlike
+
+
+UNLIKE = {
+    "ignored-exit": ([2, 1], "step 2 .anext. of .*unlike did not yield, as it did"),
+    "exhausted": ([1, 2], "step 2 .anext. of .*unlike yielded, as it did not"),
+    "protocol": ([1, 0], "step 1 .anext. of .*unlike did not yield, as it did"),
+    "reentrancy": ([2, 1] * 10, "step 2 of .*unlike came out otherwise"),
+    "wrong-task": ([2, 1] * 10, "step 2 of .*unlike came out otherwise"),
+}
+
+
+@pytest.mark.parametrize("code", UNLIKE)
+def test_unlike_generators_are_no_mistake(code: str) -> None:
+    """A factory whose generators differ gives nothing to compare: it is told so, and no generator is accused."""
+    lengths, words = UNLIKE[code]
+    with pytest.raises(UncheckableError, match=f"generators that the factory makes are not alike.*{words}"):
+        check_async_generator(lengths_of(lengths), checks=[code])
+
+
+def test_later_generator_that_fails() -> None:
+    """Why a later generator does not yield is the cause of the report."""
+    errors = iter([None, OSError("in use")])
+
+    async def opens() -> AsyncGenerator[int, None]:
+        if (error := next(errors)) is not None:
+            raise error
+        yield 1
+
+    with pytest.raises(UncheckableError, match="not alike") as caught:
+        check_async_generator(opens, checks=["ignored-exit"])
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_shared_items_are_told_of() -> None:
+    """A list that the first generator has used up leaves nothing to look at, and that is said."""
+    items = [1, 2]
+
+    async def consumes() -> AsyncGenerator[int, None]:
+        while items:
+            yield items.pop()
+
+    with pytest.raises(UncheckableError, match=r"not alike: .* Let the factory make anew what"):
+        check_async_generator(consumes)
 
 
 def test_two_mistakes_are_a_group() -> None:

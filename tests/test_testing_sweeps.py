@@ -19,10 +19,39 @@ def test_points_as_text() -> None:
     assert str(SweepPoint(-1, "cancel", None, Ending.CANCELLED)) == "entry (cancel): cancelled"
 
 
+def test_what_check_raised_is_said_once() -> None:
+    """What the scenario raised and what `check` raised are told apart, and each is said once."""
+
+    def object_to(state: object, point: SweepPoint) -> None:
+        raise AssertionError(state, point.number)
+
+    cancelled = judge(SweepPoint(0, "cancel", None, Ending.CANCELLED), allowed=["cancelled"], state=1, check=object_to)
+    assert str(cancelled) == "point 0 (cancel): cancelled: check raised AssertionError(1, 0)"
+    assert cancelled.error is None
+    both = judge(SweepPoint(0, "cancel", None, Ending.RAISED), allowed=["cancelled"], state=1, check=object_to)
+    assert both.problem == "allowed are cancelled; check raised AssertionError(1, 0)"
+    lost = OSError("lost")
+    raised = judge(SweepPoint(0, "cancel", None, Ending.RAISED, lost), allowed=["raised"], state=1, check=object_to)
+    assert str(raised) == "point 0 (cancel): raised OSError('lost'): check raised AssertionError(1, 0)"
+    assert raised.error is lost
+    for point in (cancelled, raised):
+        with pytest.raises(SweepError) as caught:
+            SweepReport("scenario", "asyncio", (point,)).raise_problems(replay="cancel_at")
+        assert isinstance(caught.value.__cause__, AssertionError)
+        assert caught.value.__cause__ is point.objection
+
+
+def test_swallowed_comes_with_advice() -> None:
+    """A cancellation that was swallowed is a problem of which the text says what to write instead."""
+    point = SweepPoint(0, "cancel", None, Ending.SWALLOWED)
+    problem = judge(point, allowed=["cancelled"], state=None, check=None).problem
+    assert problem == "raise the cancellation again after the cleanup; allowed are cancelled"
+
+
 def test_judging() -> None:
     """An ending that is not allowed is a problem, and so is what `check` raises; a point not reached is none."""
-    point = SweepPoint(0, "cancel", PLACE, Ending.SWALLOWED)
-    assert judge(point, allowed=["swallowed"], state=None, check=None) is point
+    point = SweepPoint(0, "cancel", PLACE, Ending.COMPLETED_LATE)
+    assert judge(point, allowed=["completed-late"], state=None, check=None) is point
     assert judge(point, allowed=["cancelled"], state=None, check=None).problem == "allowed are cancelled"
     missed = SweepPoint(0, "cancel", None, Ending.NOT_REACHED)
 
@@ -30,7 +59,7 @@ def test_judging() -> None:
         raise AssertionError(state, point.number)
 
     assert judge(missed, allowed=["cancelled"], state=1, check=object_to) is missed
-    assert "AssertionError(1, 0)" in str(judge(point, allowed=["swallowed"], state=1, check=object_to))
+    assert "AssertionError(1, 0)" in str(judge(point, allowed=["completed-late"], state=1, check=object_to))
 
 
 def test_report_raises_its_problems() -> None:

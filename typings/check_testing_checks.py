@@ -45,6 +45,7 @@ def look(state: object, point: SweepPoint) -> None:
     """What users write for `check`."""
     assert_type(point.place, Place | None)
     assert_type(point.error, BaseException | None)
+    assert_type(point.objection, BaseException | None)
     print(state, point)
 
 

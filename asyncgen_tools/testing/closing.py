@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, final
 from asyncgen_tools.arguments import checked_count, close_refused, describe
 from asyncgen_tools.errors import ArgumentValueError, HangError, SourceTypeError, SweepError
 from asyncgen_tools.testing.backends import Backend, get_backend
+from asyncgen_tools.testing.harness.base import ThrownError
 from asyncgen_tools.testing.harness.bounds import make_harness, refuse_running_loop, run_bounded
 from asyncgen_tools.testing.harness.watchdog import Watchdog
 from asyncgen_tools.testing.harness.watching import Watch, frames_below, user_place, watched
@@ -40,10 +41,6 @@ __all__ = ("CloseAction", "sweep_close")
 
 CloseAction: TypeAlias = Literal["aclose", "athrow", "drop", "aclose-cancelled"]
 ACTIONS: Final[tuple[CloseAction, ...]] = ("aclose", "athrow", "drop", "aclose-cancelled")
-
-
-class ThrownError(Exception):
-    """What "athrow" throws in."""
 
 
 def sweep_close(

@@ -103,7 +103,8 @@ def check_async_generator(
         ConformanceError: a check rejects the generator; it names the check, the step and the line (AssertionError).
         ExceptionGroup: of those, if there are several.
         HangError: a step took longer than `timeout`; says where it hangs (AssertionError, TimeoutError).
-        UncheckableError: the generator yields nothing, or its first step raises (ValueError).
+        UncheckableError: the generator yields nothing, its first step raises, or the next one is not like it
+            (ValueError).
         SourceTypeError: `make` is no factory of async iterables (TypeError).
         ArgumentValueError: there is no such check, or a number leaves nothing to do (ValueError).
         UnknownBackendError: there is no such backend (LookupError).

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import enum
 import inspect
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 from asyncgen_tools.arguments import close_refused, describe
@@ -62,6 +62,7 @@ class SweepPoint:
         ending: how the scenario ended.
         error: what it raised, if that is how it ended.
         problem: what is wrong with it, or None.
+        objection: what `check` raised, or None.
     """
 
     number: int
@@ -70,6 +71,7 @@ class SweepPoint:
     ending: Ending
     error: BaseException | None = None
     problem: str | None = None
+    objection: BaseException | None = None
 
     def __str__(self) -> str:
         error = "" if self.error is None else f" {self.error!r}"
@@ -120,7 +122,8 @@ class SweepReport:
         lines.append(f"Run one of them again with {replay}={self.problems[0].number}.")
         error = SweepError("\n".join(lines))
         error.report = self
-        raise error from next((point.error for point in self.problems if point.error is not None), None)
+        causes = [cause for point in self.problems for cause in (point.objection, point.error) if cause is not None]
+        raise error from (causes[0] if causes else None)
 
 
 Check: TypeAlias = "Callable[[Any, SweepPoint], object]"
@@ -193,15 +196,15 @@ def scenario_name(scenario: Any) -> str:
 
 def judge(point: SweepPoint, *, allowed: Collection[str], state: object, check: Check | None) -> SweepPoint:
     """The point with its problem: an ending that is not allowed, or what `check` objects to."""
-    problem: str | None = None
-    error = point.error
+    problems: list[str] = []
+    objection: BaseException | None = None
     if point.ending.value not in {*allowed, Ending.NOT_REACHED.value}:
-        problem = f"allowed are {', '.join(allowed)}"
+        advice = "raise the cancellation again after the cleanup; " if point.ending is Ending.SWALLOWED else ""
+        problems.append(f"{advice}allowed are {', '.join(allowed)}")
     if check is not None and point.ending is not Ending.NOT_REACHED:
         try:
             check(state, point)
         except Exception as exc:
-            problem, error = f"check raised {exc!r}", exc if error is None else error
-    if problem is None:
-        return point
-    return SweepPoint(point.number, point.action, point.place, point.ending, error, problem)
+            objection = exc
+            problems.append(f"check raised {exc!r}")
+    return replace(point, problem="; ".join(problems), objection=objection) if problems else point

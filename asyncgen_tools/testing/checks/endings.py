@@ -70,7 +70,7 @@ def check_ignored_exit(trial: Trial) -> None:
 async def exit_at(trial: Trial, count: int, operation: str) -> None:
     """Have GeneratorExit raised at a yield."""
     source = trial.new()
-    await trial.advance(source, count)
+    await trial.reach(source, count)
     taken = await trial.step(source, operation, *([GeneratorExit()] if operation == "athrow" else []))
     if taken.ignored_exit or isinstance(taken.outcome, Yielded):
         place = trial.place_of(source)
@@ -85,25 +85,26 @@ def check_exhausted(trial: Trial) -> None:
     if not subject.ended and "aclose" not in subject.methods:
         raise NotApplicable("it does not end, and has no aclose()")
     if subject.ended:
-        trial.run(partial(stays_ended, trial, subject.yields + 1, None))
+        trial.run(partial(stays_ended, trial, subject.yields, "anext"))
     if "aclose" in subject.methods:
         trial.run(partial(stays_ended, trial, min(1, subject.yields), "aclose"))
     if "athrow" in subject.methods:
         trial.run(partial(stays_ended, trial, min(1, subject.yields), "athrow"))
 
 
-async def stays_ended(trial: Trial, count: int, operation: str | None) -> None:
+async def stays_ended(trial: Trial, count: int, operation: str) -> None:
     """End a generator, and ask it for more."""
     source = trial.new()
-    await trial.advance(source, count)
-    if operation is not None:
-        taken = await trial.step(source, operation)
-        if operation == "athrow" and taken.went_on:
-            await trial.finish(source)
-            return
-        if operation == "aclose" and isinstance(taken.outcome, Raised):
-            await trial.finish(source)
-            return  # what its own cleanup raises, and an ignored exit, are not the matter here
+    await trial.reach(source, count)
+    taken = await trial.step(source, operation)
+    if operation == "anext" and isinstance(taken.outcome, Yielded):
+        raise trial.unlike("yielded, as it did not")
+    if operation == "athrow" and taken.went_on:
+        await trial.finish(source)
+        return
+    if operation == "aclose" and isinstance(taken.outcome, Raised):
+        await trial.finish(source)
+        return  # what its own cleanup raises, and an ignored exit, are not the matter here
     for asked in ["anext"] * AGAIN + (["asend"] if "asend" in trial.subject.methods else []):
         taken = await trial.step(source, asked)
         if taken.taken_for_running:
@@ -112,7 +113,7 @@ async def stays_ended(trial: Trial, count: int, operation: str | None) -> None:
             value, place = taken.outcome.value, trial.place_of(source)
             await trial.finish(source)
             trial.fail(f"yielded {value!r} after the generator had ended", place)
-        if isinstance(taken.outcome, Raised) and (trial.subject.is_generator or operation is None):
+        if isinstance(taken.outcome, Raised) and (trial.subject.is_generator or operation == "anext"):
             error = taken.outcome.error
             trial.fail(
                 f"raised {error!r} after the generator had ended, instead of StopAsyncIteration", trial.raised_at(error)

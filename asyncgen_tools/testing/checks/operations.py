@@ -8,15 +8,21 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from types import AsyncGeneratorType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from asyncgen_tools.steps import Outcome, Raised, Returned, Yielded
-from asyncgen_tools.testing.checks.trial import NotApplicable, Taken, ThrownError, request
+from asyncgen_tools.testing.checks.trial import NotApplicable, Taken, request
+from asyncgen_tools.testing.harness.base import ThrownError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from asyncgen_tools.testing.checks.trial import Trial
 
 __all__ = ("check_protocol", "check_reentrancy", "check_wrong_task")
+
+AGAIN: Final = 3  # how often the same is done undisturbed before a difference counts
+COPIED: Final = "raised another object than the one thrown in"
 
 
 def check_protocol(trial: Trial) -> None:
@@ -32,6 +38,20 @@ def check_protocol(trial: Trial) -> None:
         trial.run(partial(close_before_start, trial))
     for operation in ("anext", *sorted(methods & {"asend", "aclose"})):
         trial.run(partial(reuse_awaitable, trial, operation))
+
+
+def must_be_alike(trial: Trial, runs: Sequence[Sequence[object]]) -> None:
+    """Refuse a factory whose generators differ, where one seems to have been disturbed.
+
+    Raises:
+        UncheckableError: the same steps came out otherwise when nothing disturbed them.
+    """
+    first = runs[0]
+    for run in runs[1:]:
+        differing = [number for number, (one, other) in enumerate(zip(first, run, strict=True), 1) if one != other]
+        if differing:
+            trial.label = f"step {differing[0]}"
+            raise trial.unlike("came out otherwise than")
 
 
 async def iterates_itself(trial: Trial) -> None:
@@ -59,7 +79,8 @@ async def throw_before_start(trial: Trial) -> None:
     taken = await trial.step(source, "athrow", error)
     if not isinstance(taken.outcome, Raised) or taken.outcome.error is not error:
         await trial.finish(source)
-        trial.fail(f"before the first step {came_of(taken)}, instead of raising that error")
+        came = COPIED if is_copy(taken.outcome, error) else f"{came_of(taken)}, instead of raising that error"
+        trial.fail(f"before the first step {came}")
     await must_have_ended(trial, source, "athrow() before the first step")
 
 
@@ -85,15 +106,13 @@ async def must_have_ended(trial: Trial, source: Any, after: str) -> None:
 async def throw_class_and_instance(trial: Trial) -> None:
     """It makes no difference whether an exception or its class is thrown, and an exception stays the same object."""
     source, error = trial.new(), ThrownError()
-    await trial.advance(source, 1)
+    await trial.reach(source, 1)
     by_instance = await trial.step(source, "athrow", error)
-    if isinstance(by_instance.outcome, Raised):
-        came = by_instance.outcome.error
-        if type(came) is ThrownError and came is not error:
-            trial.fail("raised another object than the one thrown in", trial.raised_at(came))
+    if isinstance(by_instance.outcome, Raised) and is_copy(by_instance.outcome, error):
+        trial.fail(COPIED, trial.raised_at(by_instance.outcome.error))
     await trial.finish(source)
     source = trial.new()
-    await trial.advance(source, 1)
+    await trial.reach(source, 1)
     by_class = await trial.step(source, "athrow", ThrownError)
     await trial.finish(source)
     if kind_of(by_class.outcome) is not kind_of(by_instance.outcome):
@@ -119,6 +138,11 @@ async def reuse_awaitable(trial: Trial, operation: str) -> None:
     await trial.finish(source)
     if not isinstance(again, Raised) and not isinstance(first, Raised):
         trial.fail("could be awaited twice", place)
+
+
+def is_copy(outcome: Outcome, error: BaseException) -> bool:
+    """Whether an error that was thrown in came out as another object."""
+    return isinstance(outcome, Raised) and type(outcome.error) is type(error) and outcome.error is not error
 
 
 def kind_of(outcome: Outcome) -> object:
@@ -153,6 +177,8 @@ def check_reentrancy(trial: Trial) -> None:
                     break  # the step does not suspend
                 intruded.add(name)
                 if disturbed != undisturbed:
+                    again = [trial.run(partial(steps, trial, names)) for _ in range(AGAIN)]
+                    must_be_alike(trial, [undisturbed, *again])
                     trial.label = f"{operation} during step {number + 1} ({name})"
                     trial.fail("disturbed that step", intruder.place)
     if not intruded:
@@ -227,6 +253,9 @@ async def from_other_tasks(trial: Trial, operation: str) -> None:
         name = "aclose" if closing else "anext"
         taken = await trial.step(source, name, elsewhere=name == operation)
         if type(taken.outcome) is not kind:
+            label = trial.label
+            must_be_alike(trial, [expected, *[await trial.kinds(trial.new()) for _ in range(AGAIN)]])
+            trial.label = label
             error = taken.outcome.error if isinstance(taken.outcome, Raised) else None
             await trial.finish(source)
             trial.fail(f"in another task {came_of(taken)}", None if error is None else trial.raised_at(error))

@@ -25,12 +25,12 @@ def check_scope_across_yield(trial: Trial) -> None:
 
 async def scopes_at_yields(trial: Trial) -> None:
     """Step a generator through its yields, and look for open scopes at each."""
+    entered = trial.harness.entered_scopes()
     source = trial.new()
-    before = {id(scope) for scope in trial.harness.scopes()}
     for _ in range(trial.subject.yields):
         if not await trial.advance(source, 1):
             break
-        names = sorted({trial.harness.named(scope) for scope in trial.harness.scopes() if id(scope) not in before})
+        names = sorted({trial.harness.named(scope) for scope in entered()})
         if names:
             place = trial.place_of(source)
             await trial.finish(source)

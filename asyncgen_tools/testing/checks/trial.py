@@ -13,8 +13,9 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar, final
 
-from asyncgen_tools.errors import AsyncgenToolsError, ConformanceError, HangError
+from asyncgen_tools.errors import AsyncgenToolsError, ConformanceError, HangError, UncheckableError
 from asyncgen_tools.steps import Outcome, Raised, Returned, Yielded, stop_value
+from asyncgen_tools.testing.harness.base import ThrownError
 from asyncgen_tools.testing.harness.bounds import run_bounded
 from asyncgen_tools.testing.harness.watchdog import Stuck
 from asyncgen_tools.testing.harness.watching import Watch, error_places, frames_below, never, user_places, watched
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from asyncgen_tools.testing.harness.watching import Sent
     from asyncgen_tools.testing.places import Place
 
-__all__ = ("MOST_SUSPENSIONS", "NotApplicable", "Subject", "Taken", "ThrownError", "Trial", "request")
+__all__ = ("MOST_SUSPENSIONS", "NotApplicable", "Subject", "Taken", "Trial", "request")
 
 T = TypeVar("T")
 FORGETFUL: Final = sys.version_info < (3, 13)  # before, a generator may count as running after its end
@@ -37,10 +38,6 @@ MOST_SUSPENSIONS: Final = 16  # of one step that are looked at
 
 class NotApplicable(Exception):  # noqa: N818  # it is no error: the check has nothing to look at here
     """Raised by a check that has nothing to look at; its text says why."""
-
-
-class ThrownError(Exception):
-    """What checks throw into generators."""
 
 
 @final
@@ -220,6 +217,29 @@ class Trial:
             if not isinstance(taken.outcome, Yielded):
                 return False
         return True
+
+    async def reach(self, source: Any, count: int) -> None:
+        """Step a generator that has not begun to one of its yields.
+
+        Raises:
+            UncheckableError: it has not so many, though the one that was surveyed had.
+        """
+        for _ in range(count):
+            outcome = (await self.step(source)).outcome
+            if not isinstance(outcome, Yielded):
+                cause = outcome.error if isinstance(outcome, Raised) else None
+                raise self.unlike("did not yield, as it did") from cause
+
+    def unlike(self, happened: str) -> UncheckableError:
+        """The error of a factory whose generators differ, so that what one does says nothing of the others.
+
+        Args:
+            happened: the middle of a sentence that begins with the step and the generator, and ends with another one.
+        """
+        return UncheckableError(
+            f"The generators that the factory makes are not alike: on {self.subject.backend.id}, {self.label} of "
+            f"{self.subject.name} {happened} in an earlier one. Let the factory make anew what they use up or change."
+        )
 
     async def finish(self, source: Any) -> bool:
         """Close a generator; this is no step to report.

@@ -151,7 +151,11 @@ class AsyncioHarness(Harness):
             await asyncio.sleep(0)
 
     def scopes(self) -> list[Any]:
-        return [*owned_scopes(asyncio.current_task()), *anyio_scopes()]
+        return [*anyio_scopes()]
+
+    def entered_scopes(self) -> Callable[[], list[Any]]:
+        task, listed = asyncio.current_task(), super().entered_scopes()
+        return lambda: [*owned_scopes(task), *listed()]
 
     def named(self, scope: object) -> str:
         return named(scope)

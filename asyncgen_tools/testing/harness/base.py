@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 
     from asyncgen_tools.testing.harness.watching import Watch
 
-__all__ = ("BareHarness", "Harness", "LevelScope", "NeverCancelledError", "Scope")
+__all__ = ("BareHarness", "Harness", "LevelScope", "NeverCancelledError", "Scope", "ThrownError")
 
 T = TypeVar("T")
 
 
 class NeverCancelledError(BaseException):
     """What stands for a cancellation where there is none: nothing raises it."""
+
+
+class ThrownError(Exception):
+    """What is thrown into generators, which do not expect it."""
 
 
 class Scope(ABC):
@@ -139,8 +143,15 @@ class Harness(ABC):
         """Take in a cancellation that was requested and has not been delivered."""
 
     def scopes(self) -> list[Any]:
-        """The cancel scopes, timeouts, task groups and nurseries in which the current task is."""
+        """The cancel scopes and nurseries in which the current task is, as far as its library lists them."""
         return []
+
+    def entered_scopes(self) -> Callable[[], list[Any]]:
+        """What gives, each time, the scopes, timeouts, task groups and nurseries that the current task has entered and
+        not left since, if it had no timeouts and task groups open before.
+        """
+        before = {id(scope) for scope in self.scopes()}
+        return lambda: [scope for scope in self.scopes() if id(scope) not in before]
 
     def named(self, scope: object) -> str:
         """What a report calls one of them."""
