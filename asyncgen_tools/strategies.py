@@ -9,6 +9,8 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 import functools
+from contextvars import copy_context
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from hypothesis import strategies as st
@@ -32,14 +34,17 @@ from asyncgen_tools.testing.statements import (
     With,
     Yield,
 )
-from asyncgen_tools.testing.traces import Failed, Tape, finish
+from asyncgen_tools.testing.traces import Failed, Tape, changes, finish
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Sequence
+    from contextvars import Context
 
     from hypothesis.strategies import SearchStrategy
 
-__all__ = ("GeneratorStateMachine", "operations", "programs", "scripts")
+    from asyncgen_tools.testing.traces import TraceStep
+
+__all__ = ("GeneratorStateMachine", "Worked", "operations", "programs", "scripts")
 
 #: What programs raise. StopIteration is StopAsyncIteration in async renderings.
 RAISED = ("ValueError", "KeyError", "StopIteration", "GeneratorExit")
@@ -184,25 +189,36 @@ st.register_type_strategy(Step, operations())
 
 @final
 class Worked:
-    """A generator that a state machine works, beside its model.
+    """A generator that a state machine works, beside its model: what a rule gets from the bundle `opened`.
 
     Args:
-        generator: the generator.
+        generator: a sync generator over the async one. A step that is taken of it alone leaves the model behind.
         model: does what it is to do, if there is one.
+        context: the context in which the steps run, as they do in that of an async consumer.
     """
 
-    def __init__(self, generator: Generator[Any, Any, Any], model: Generator[Any, Any, Any] | None) -> None:
+    def __init__(
+        self, generator: Generator[Any, Any, Any], model: Generator[Any, Any, Any] | None, context: Context
+    ) -> None:
         self.generator: Generator[Any, Any, Any] = generator
         self.model: Generator[Any, Any, Any] | None = model
+        self.context: Context = context
         self._tape = Tape()
         self._model_tape = Tape()
 
-    def work(self, operation: Step) -> None:
-        """Take a step of both.
+    def work(self, operation: Step) -> TraceStep:
+        """Take a step of both, such as `asyncgen_tools.steps.NEXT`, and compare.
+
+        Args:
+            operation: what to do.
+
+        Returns:
+            What came of it.
 
         Raises:
             TraceError: the generator did something that it must not (AssertionError).
         """
+        before = self.context.copy()
         taken = self._tape.take(self.generator, operation)
         if self.model is not None:
             self._model_tape.take(self.model, operation)
@@ -212,8 +228,13 @@ class Worked:
                 f"An operation raised what was not thrown in, and there is no model to say that it should:\n{taken}\n"
                 "Define model() if it should."
             )
+        taken = replace(taken, context=taken.context or changes(before, self.context))
         if taken.context:
-            raise TraceError(f"An operation changed context variables of its consumer:\n{taken}")
+            raise TraceError(
+                "An operation changed context variables; an async consumer, in whose context a generator runs, would "
+                f"have them changed, too:\n{taken}"
+            )
+        return taken
 
     def finish(self) -> None:
         """Close both."""
@@ -227,12 +248,13 @@ class GeneratorStateMachine(RuleBasedStateMachine):
 
     Every generator is driven by one runner, so that their steps interleave in one thread. After each operation it must
     have done what its model does; one without a model must have raised nothing but what was thrown in. No operation
-    may change a context variable of the consumer. In the end all are closed, and no async generator may be left over.
+    may leave a context variable changed: the steps run in a context of their own here, but in that of an async consumer
+    elsewhere. In the end all are closed, and no async generator may be left over.
 
     Attributes:
         backend: the name of the row on which they run, see `asyncgen_tools.testing.get_backend`.
         operations: the strategy of what is done to them.
-        opened: the bundle of the generators, for rules of your own.
+        opened: the bundle of the generators, for rules of your own; each is a `Worked`.
 
     >>> class Numbers(GeneratorStateMachine):
     ...     backend = "bare"
@@ -273,7 +295,8 @@ class GeneratorStateMachine(RuleBasedStateMachine):
     @rule(target=opened)
     def open(self) -> Worked:
         """Begin another generator."""
-        worked = Worked(self._driver(self.make()), self.model())
+        context = copy_context()
+        worked = Worked(self._driver(self.make(), context=context), self.model(), context)
         self._worked.append(worked)
         return worked
 

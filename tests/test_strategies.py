@@ -8,18 +8,27 @@ import tomllib
 import unittest
 from contextvars import Context, ContextVar, copy_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import pytest
 from hypothesis import HealthCheck, Phase, find, given, seed, settings, strategies as st
 from hypothesis.errors import InvalidArgument
-from hypothesis.stateful import run_state_machine_as_test  # pyright: ignore[reportUnknownVariableType]  # theirs
+from hypothesis.stateful import rule, run_state_machine_as_test  # pyright: ignore[reportUnknownVariableType]  # theirs
 
 from asyncgen_tools import yield_from
 from asyncgen_tools.errors import LeakError, TraceError
-from asyncgen_tools.steps import CLOSE, NEXT, Operation, Step
+from asyncgen_tools.steps import CLOSE, NEXT, Operation, Step, Yielded
 from asyncgen_tools.strategies import GeneratorStateMachine, Worked, operations, programs, scripts
-from asyncgen_tools.testing import Notes, Program, Script, arecord, assert_same_trace, record
+from asyncgen_tools.testing import (
+    Backend,
+    Notes,
+    Program,
+    Script,
+    arecord,
+    assert_same_trace,
+    installed_backends,
+    record,
+)
 from asyncgen_tools.testing.statements import (
     Await,
     Body,
@@ -399,10 +408,73 @@ def test_changed_context_is_found() -> None:
         variable.set(1)
         yield 1
 
-    worked = Worked(changes(), None)
+    worked = Worked(changes(), None, Context())
     with pytest.raises(TraceError, match="changed context variables"):
         Context().run(worked.work, NEXT)
     worked.finish()
+
+
+VARIABLE: ContextVar[int] = ContextVar("VARIABLE", default=0)
+
+
+class Forwarding:
+    """Forwards everything, and leaves a context variable changed by it."""
+
+    def __init__(self) -> None:
+        self.inner = counting()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    def __anext__(self) -> Any:
+        return self.asend(None)
+
+    async def asend(self, value: int | None) -> int:
+        """Forward, and leave the variable changed."""
+        VARIABLE.set(VARIABLE.get() + 1)
+        return await self.inner.asend(value)
+
+    def athrow(self, error: BaseException) -> Any:
+        """Forward."""
+        return self.inner.athrow(error)
+
+    def aclose(self) -> Any:
+        """Forward."""
+        return self.inner.aclose()
+
+
+@pytest.mark.parametrize("row", installed_backends(), ids=lambda row: row.id)
+def test_changed_context_of_an_async_consumer_is_found(row: Backend) -> None:
+    """So is one that an async generator changes: an async consumer has its context, though a driving one has not."""
+
+    class Changing(Counting):
+        backend = row.id
+
+        def make(self) -> AsyncGenerator[Any, Any]:
+            return cast("AsyncGenerator[Any, Any]", Forwarding())
+
+    with pytest.raises(TraceError, match=r"(?s)changed context variables.*next -> yielded 0 .*: VARIABLE\n"):
+        run_state_machine_as_test(Changing, settings=MACHINE)
+    assert VARIABLE.get() == 0
+
+
+@pytest.mark.parametrize("row", installed_backends(), ids=lambda row: row.id)
+def test_rules_of_ones_own(row: Backend) -> None:
+    """A rule on the bundle takes steps by `work`, which gives what came of each; the model takes them, too."""
+    ends: list[object] = []
+
+    class Emptied(Counting):
+        backend = row.id
+
+        @rule(generator=GeneratorStateMachine.opened)
+        def empty(self, generator: Worked) -> None:
+            while isinstance((taken := generator.work(NEXT)).outcome, Yielded):
+                pass
+            assert (generator.generator.gi_frame, generator.model.gi_frame) == (None, None)  # type: ignore[attr-defined, union-attr]
+            ends.append(taken.outcome)
+
+    run_state_machine_as_test(Emptied, settings=MACHINE)
+    assert set(map(str, ends)) == {"Returned(value=None)"}
 
 
 # --- hypothesis' entry point

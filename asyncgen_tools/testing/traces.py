@@ -29,6 +29,7 @@ __all__ = (
     "Trace",
     "TraceStep",
     "arecord",
+    "changes",
     "finish",
     "record",
     "seen",
