@@ -1164,6 +1164,46 @@ async def test_inside_another_run() -> None:
 
 
 @on_every_backend
+async def test_begun_and_not_handed_on() -> None:
+    """B25: a `yield_from` that the body begins by itself, instead of awaiting it, delegates nothing."""
+
+    @delegating
+    async def body() -> AsyncGenerator[Any, Any]:
+        yield_from(counting()).__await__().send(None)
+        yield (yield "first")
+
+    @delegating
+    async def outer() -> AsyncGenerator[Any, Any]:
+        yield_from(counting()).__await__().send(None)
+        yield await yield_from(body())
+
+    @delegating
+    async def asking(use: Awaitable[Any]) -> AsyncGenerator[Any, Any]:
+        yield_from(counting()).__await__().send(None)
+        try:
+            await checkpoint()
+        except KeyError:
+            await use
+        yield "after"
+
+    for make, rest in ((body, []), (outer, [None])):
+        generator = make()
+        assert await anext(generator) == "first"
+        assert await generator.asend("sent") == "sent"
+        assert await items(generator) == rest
+        generator = make()
+        assert await anext(generator) == "first"
+        with raises(KeyError):
+            await generator.athrow(KeyError())
+    generator = body()
+    assert await anext(generator) == "first"
+    assert generator.ag_await is None
+    await generator.aclose()
+    assert await thrown_into(asking(set_return_value(1))) == "after"
+    assert await thrown_into(asking(yield_from(returning(1)))) == "item"
+
+
+@on_every_backend
 async def test_in_an_awaited_coroutine() -> None:
     """B25: both work in coroutines that the body awaits, however deep and whoever resumes them."""
 
