@@ -348,6 +348,8 @@ class AsAsyncGenerator(AsAsyncIterator[YieldT], Generic[YieldT, SendT, ReturnT])
     Args:
         wrapped: a sync generator. `aclose()` closes it.
 
+    StopAsyncIteration that comes out of it, raised or thrown in, ends the delegation; its argument is the result.
+
     >>> def echo():
     ...     received = yield "ready"
     ...     yield received

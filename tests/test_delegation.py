@@ -1488,6 +1488,22 @@ async def test_as_async_generator_returns() -> None:
         assert stop_value(caught[0]) is argument
 
 
+@on_every_backend
+async def test_as_async_generator_and_stop_async_iteration() -> None:
+    """B10: StopAsyncIteration that comes out of the sync generator, raised or thrown in, ends the delegation."""
+
+    def generator() -> Generator[Any, Any, Any]:
+        yield 1
+        raise StopAsyncIteration("raised")
+
+    for thrown in (None, StopAsyncIteration("thrown")):
+        delegator = to(AsAsyncGenerator(generator()))
+        assert await anext(delegator) == 1
+        with raises(StopAsyncIteration) as caught:
+            await (anext(delegator) if thrown is None else delegator.athrow(thrown))
+        assert stop_value(caught[0]) == ("raised" if thrown is None else "thrown")
+
+
 @delegating
 async def deep(depth: int) -> AsyncGenerator[Any, Any]:
     """So many generators, each of which delegates to the next."""
