@@ -87,8 +87,11 @@ def concurrent_map(
         An async context manager that gives the results, an async iterator with `aclose()`.
 
     Each call runs in its own copy of the context of the task that entered the block, except on executors that are no
-    ThreadPoolExecutor: a context cannot be pickled. Cancelling the block from outside cancels calls and source alike:
-    what their cleanup must await, they shield.
+    ThreadPoolExecutor: a context cannot be pickled.
+
+    Calls, and a source in the middle of a step, are cancelled where they wait, be the block left early or something
+    failed: what their cleanup must await, they shield. A source that stands at a `yield` then is only closed, and its
+    cleanup may await. A cancelled scope around the block cancels that, too.
 
     Raises:
         FunctionTypeError: the function is async and there is an executor, or it cannot be called (TypeError). One that

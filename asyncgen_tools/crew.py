@@ -8,7 +8,9 @@ found more work than it can do itself calls the next one, so that calls that nev
 
 All tasks are children of the block. An error, in whichever of them, is kept for the consumer and ends the others: the
 block's own body is never cancelled from within. A feeder that is inside a step is cancelled there; one that waits for
-room is told to stop, so that the source's cleanup may await.
+room is told to stop, so that the source's cleanup may await. So it may where the source has outlived the cancellation
+of its step: the closing is shielded from that, and a task watches for one of the block itself. (A scope around each
+step would do without, if sources did not hold scopes over their yields, which end inside of the one around them.)
 
 PYTEST_DONT_REWRITE
 """
@@ -17,6 +19,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, final
 
 from anyio import CancelScope, Event, create_task_group, current_effective_deadline, get_cancelled_exc_class
@@ -185,20 +188,39 @@ class Crew:
         """The feeder: take items while there is room, then close the source."""
         source = self._source
         iterator: Any = None
-        try:
-            iterator = aiter(source) if hasattr(source, "__aiter__") else stepped(source)
-            await self._take_items(iterator, scope)
-        except BaseException as exc:
-            self._fail(exc)
-        try:
-            if hasattr(iterator, "aclose"):
-                await iterator.aclose()
-        except BaseException as exc:
-            if not is_exit(exc):  # a task group held over the yield puts GeneratorExit into a group
+        with CancelScope() as shield:  # from the beginning: the source may hold scopes over its yields, inside of it
+            try:
+                iterator = aiter(source) if hasattr(source, "__aiter__") else stepped(source)
+                await self._take_items(iterator, scope)
+            except BaseException as exc:
                 self._fail(exc)
+            try:
+                if hasattr(iterator, "aclose"):
+                    await self._close_source(iterator, shield, stopped=scope.cancel_called)
+            except BaseException as exc:
+                if not is_exit(exc):  # a task group held over the yield puts GeneratorExit into a group
+                    self._fail(exc)
         self._drained = True
         while self._idle:
             self._idle.pop().set()
+
+    async def _close_source(self, iterator: Any, shield: CancelScope, *, stopped: bool) -> None:
+        """Close the source. Our cancelling of its last step does not reach its cleanup; that of the block does."""
+        closed = Event()
+        if stopped:
+            shield.shield = True
+            self._start(partial(self._shield_until, closed, shield))
+        try:
+            await iterator.aclose()
+        finally:
+            closed.set()
+
+    async def _shield_until(self, closed: Event, shield: CancelScope, _: CancelScope) -> None:
+        """Take the shield away when the source is closed, or when the block is cancelled, which reaches this task."""
+        try:
+            await closed.wait()
+        finally:
+            shield.shield = False
 
     async def _take_items(self, iterator: Any, scope: CancelScope) -> None:
         while True:

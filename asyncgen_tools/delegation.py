@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, cast, final, ov
 from asyncgen_tools.arguments import close_refused
 from asyncgen_tools.delegating_generator import DelegatingGenerator
 from asyncgen_tools.delegation_chain import (
+    ASKED,
     DELEGATED,
     Level,
     RaiseAtDelegation,
@@ -59,6 +60,7 @@ __all__ = (
     "yield_from",
 )
 
+_ASKED_ITEM: Final = wrapped(ASKED)
 _DELEGATED_ITEM: Final = wrapped(DELEGATED)
 _LINKED: Final = object()
 """In the place of a subgenerator that has been handed over to the level."""
@@ -193,7 +195,7 @@ async def set_return_value(value: object, /) -> None:
 @types.coroutine
 def _ask() -> Generator[Any, Any, Any]:
     """Let the step that reaches this body say which level it is."""
-    return (yield _DELEGATED_ITEM)
+    return (yield _ASKED_ITEM)
 
 
 def _answer(value: object) -> Level | str:
@@ -203,7 +205,7 @@ def _answer(value: object) -> Level | str:
 
 @final
 class _Delegation:
-    """What `yield_from` gives to `await`: it links the generator to its subgenerator, then suspends it like `yield`."""
+    """What `yield_from` gives to `await`: it tells the generator of its subgenerator, then suspends it like `yield`."""
 
     __slots__ = ("begun", "subgenerator")
 
@@ -224,10 +226,10 @@ class _Delegation:
             return self.send(None)
         self.begun = True
         level = enclosing_level()
-        return _DELEGATED_ITEM if level is None else self._link(level)
+        return _ASKED_ITEM if level is None else self._hand_over(level)
 
-    def _link(self, level: Level | str) -> Any:
-        """Link the generator to its subgenerator, and hand out the sign of it."""
+    def _hand_over(self, level: Level | str) -> Any:
+        """Tell the generator of its subgenerator, and hand out the sign of it."""
         subgenerator, self.subgenerator = self.subgenerator, _LINKED
         if isinstance(level, str):
             close_refused(subgenerator)
@@ -238,7 +240,7 @@ class _Delegation:
             innermost = innermost.sub
         if isinstance(innermost, Level) and innermost.busy:
             raise already_running("anext")
-        level.delegate_to(iterator)
+        level.pending = iterator
         return _DELEGATED_ITEM
 
     def send(self, value: object, /) -> Any:
@@ -246,7 +248,7 @@ class _Delegation:
         if not self.begun:
             return next(self)
         if self.subgenerator is not _LINKED:
-            return self._link(_answer(value))
+            return self._hand_over(_answer(value))
         if type(value) is not RaiseAtDelegation:
             raise StopIteration(value)
         error = value.taken()
@@ -345,6 +347,8 @@ class AsAsyncGenerator(AsAsyncIterator[YieldT], Generic[YieldT, SendT, ReturnT])
 
     Args:
         wrapped: a sync generator. `aclose()` closes it.
+
+    StopAsyncIteration that comes out of it, raised or thrown in, ends the delegation; its argument is the result.
 
     >>> def echo():
     ...     received = yield "ready"

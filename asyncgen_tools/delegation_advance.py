@@ -14,7 +14,7 @@ from __future__ import annotations
 from types import AsyncGeneratorType
 from typing import TYPE_CHECKING, Any, final
 
-from asyncgen_tools.delegation_chain import DELEGATED, IGNORED_EXIT, Level, RaiseAtDelegation, already_running
+from asyncgen_tools.delegation_chain import ASKED, DELEGATED, IGNORED_EXIT, Level, RaiseAtDelegation, already_running
 from asyncgen_tools.steps import stop_value
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ class Advance:
     def delegated(self, level: Level) -> Any:
         """`level`, which was being stepped, has just begun to delegate: the first step is always a next (B2).
 
-        Without a link it has only asked which level it is.
+        Without a link it has only asked which level it is (`ASKED`).
         """
         sub = level.sub
         if sub is None:
@@ -147,6 +147,9 @@ class Advance:
         """What was awaited has given `item`, which may be an item of the step, or a sign."""
         stepped = self.stepped
         if item is DELEGATED:
+            stepped.delegate()
+            return self.delegated(stepped)
+        if item is ASKED:
             return self.delegated(stepped)
         if type(item) is _NoAthrow:
             self.unlink()

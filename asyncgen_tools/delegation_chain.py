@@ -5,12 +5,12 @@ pass through it: whoever steps the outermost generator steps the innermost one d
 
 * **How a delegation is noticed.** An awaitable inside an async generator can suspend it as `yield` does, if what it
   hands out is the wrapper in which CPython marks the items of async generators. `yield_from` hands out one such item,
-  `DELEGATED`, after it has linked the generator to its subgenerator. The generator is then suspended like after any
-  item, so CPython itself sends the result of the delegation into it. (A marker that is not wrapped would do too, but
-  then each native awaitable must be resumed by hand, which costs an exception per item.)
+  `DELEGATED`. If it arrives, and is not kept by something that took the first step of the `await` for itself, the
+  generator is linked to its subgenerator. It is suspended like after any item, so CPython itself sends the result into
+  it. (A marker that is not wrapped would do too, but each native awaitable must then be resumed by hand.)
 * **How a delegation finds its generator.** The frame that steps a generator stands right above its body's in the stack,
   and knows the level. Not so while an exception is thrown in where the body waits, as asyncio does to cancel: CPython
-  leaves that frame out then. So `yield_from` asks: it hands out `DELEGATED` without a link, and the level is sent in.
+  leaves that frame out then. So `yield_from` asks: it hands out `ASKED`, and the level is sent in.
 * **Links and the chain.** What a generator delegates to is `Level.sub`, the truth. The list of levels from the stepped
   generator down to its innermost one is only a cache (`Chain`), because a subgenerator may be shared and moved on by
   somebody else. While no link anywhere has changed, it is right as it is. Otherwise one comparison shows whether it
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     Parameters = ParamSpec("Parameters")
 
 __all__ = (
+    "ASKED",
     "DELEGATED",
     "IGNORED_EXIT",
     "Chain",
@@ -60,6 +61,7 @@ __all__ = (
     "wrapped",
 )
 
+ASKED: Final = object()
 DELEGATED: Final = object()
 
 IGNORED_EXIT: Final = "async generator ignored GeneratorExit"
@@ -202,6 +204,7 @@ class Level:
         "held",
         "hold",
         "native",
+        "pending",
         "recorded",
         "registered",
         "returned",
@@ -216,6 +219,8 @@ class Level:
         self.direct: Any = None
         #: An async iterator, which may be a level; None while nothing is delegated to.
         self.sub: Any = None
+        #: What a `yield_from` that has begun is going to delegate to; one that is never handed on leaves it here.
+        self.pending: Any = None
         self.chain: Chain | None = None
         self.stepper: Level | None = None
         self.finalizer: Callable[[Any], object] | None = None
@@ -273,10 +278,11 @@ class Level:
         """Let steps go straight to the native generator: it has met no hooks, this has, and nothing is delegated to."""
         self.direct = self.native
 
-    def delegate_to(self, iterator: object) -> None:
-        """Link this generator to its subgenerator."""
+    def delegate(self) -> None:
+        """Link this generator to its subgenerator: `DELEGATED` has arrived."""
         global link_changes  # noqa: PLW0603  # one word that every cache compares
         link_changes = object()
+        iterator, self.pending = self.pending, None
         self.sub = iterator
         self.direct = None
         if isinstance(iterator, Level):
@@ -359,7 +365,7 @@ delegating_codes: weakref.WeakValueDictionary[int, types.CodeType] = weakref.Wea
 def enclosing_level() -> Level | str | None:
     """The delegating generator in whose body the caller is awaited, or what stands there instead.
 
-    None if it is one, but the stack does not tell which: hand out `DELEGATED`, and the level is sent in.
+    None if it is one, but the stack does not tell which: hand out `ASKED`, and the level is sent in.
 
     Only frames that an `await` goes through may lie between: coroutines, and the `send` or `throw` of an awaitable
     written in Python. Anything else, such as an event loop, would never hand the delegation on.

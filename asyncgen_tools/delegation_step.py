@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from asyncgen_tools import delegation_chain
 from asyncgen_tools.arguments import exception_of
 from asyncgen_tools.delegation_advance import Advance, return_from
-from asyncgen_tools.delegation_chain import DELEGATED, steps_generators
+from asyncgen_tools.delegation_chain import ASKED, DELEGATED, steps_generators
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -142,7 +142,9 @@ def step_directly(stepping: Level, awaitable: Generator[Any, Any, Any], value: o
     except BaseException:
         stepping.fail()
         raise
-    if item is not DELEGATED:
+    if item is DELEGATED:
+        stepping.delegate()
+    elif item is not ASKED:
         return item
     advance = Advance(stepping)
     advance.first = advance.delegated(stepping)
@@ -180,7 +182,9 @@ def step_innermost(
         advance.first = advance.failed(error)
     else:
         stepping.stepper = None
-        if item is not DELEGATED:
+        if item is DELEGATED:
+            stepping.delegate()
+        elif item is not ASKED:
             return item
         advance = Advance(root)
         advance.first = advance.delegated(stepping)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast, final
@@ -466,6 +466,126 @@ def test_early_exit_cancels_a_step_of_the_source(backend: Backend) -> None:
 
     run(backend, main)
     assert seen == ["cancelled", "closed"]
+
+
+@pytest.mark.parametrize("ending", ["left", "closed", "error"])
+@pytest.mark.parametrize("step", ["shielded", "caught", "of a class"])
+def test_early_exit_and_a_step_that_goes_on(backend: Backend, step: str, ending: str) -> None:
+    """A source that has outlived the cancellation of its step is closed like one between steps: cleanup may await."""
+    ended: list[str] = []
+
+    async def cleanup() -> None:
+        await settle()
+        ended.append("cleanup")
+
+    async def steps(over: anyio.Event) -> AsyncGenerator[int, None]:
+        try:
+            yield 0
+            if step == "shielded":
+                with anyio.CancelScope(shield=True):
+                    await over.wait()
+                    await settle()
+            else:
+                with suppress(anyio.get_cancelled_exc_class()):
+                    await anyio.sleep_forever()
+            yield 1
+        finally:
+            await cleanup()
+
+    @final
+    class Numbers:
+        def __init__(self) -> None:
+            self.left = 1
+
+        def __aiter__(self) -> Numbers:
+            return self
+
+        async def __anext__(self) -> int:
+            self.left -= 1
+            if self.left < 0:
+                await anyio.sleep_forever()
+            return 0
+
+        async def aclose(self) -> None:
+            await cleanup()
+
+    async def main() -> None:
+        over = anyio.Event()
+
+        async def call(number: int) -> int:
+            if ending == "error":
+                await settle()
+                over.set()
+                raise ProbeError
+            return number
+
+        source = Numbers() if step == "of a class" else steps(over)
+        async with concurrent_map(call, source, limit=3) as results:
+            if ending == "error":
+                with pytest.raises(ProbeError):
+                    await anext(results)
+                assert ended == ["cleanup"]
+                return
+            assert await anext(results) == 0
+            await settle()
+            over.set()
+            if ending == "closed":
+                await results.aclose()
+                assert ended == ["cleanup"]
+        assert ended == ["cleanup"]
+
+    run(backend, main)
+
+
+@pytest.mark.parametrize("when", ["before", "during"])
+@pytest.mark.parametrize("kind", ["scope", "task"])
+def test_cancelled_while_a_step_that_went_on_is_closed(backend: Backend, kind: str, when: str) -> None:
+    """Cancelling the block from outside cancels the cleanup of such a source, too, and is noticed outside alone."""
+    if kind == "task" and backend.name == "trio":
+        pytest.skip("asyncio's own")
+    seen: list[str] = []
+
+    async def main() -> None:
+        over = anyio.Event()
+        task: Any = asyncio.current_task() if kind == "task" else None
+
+        def cancel() -> None:
+            if task is None:
+                scope.cancel()
+            else:
+                task.cancel("mine")
+
+        async def source() -> AsyncGenerator[int, None]:
+            try:
+                yield 0
+                with anyio.CancelScope(shield=True):
+                    await over.wait()
+                yield 1
+            finally:
+                try:
+                    await settle()
+                    if when == "during":
+                        seen.append("waits")
+                        cancel()
+                    await anyio.sleep_forever()
+                except anyio.get_cancelled_exc_class():
+                    seen.append("cancelled")
+                    raise
+
+        with suppress(asyncio.CancelledError), anyio.CancelScope() as scope:
+            async with concurrent_map(double, source(), limit=3) as results:
+                assert await anext(results) == 0
+                await settle()
+                over.set()
+                if when == "before":
+                    cancel()
+        assert scope.cancelled_caught is (kind == "scope")
+        if kind == "task":
+            assert task.uncancel() == 0
+        await anyio.sleep(0)
+
+    run(backend, main)
+    assert seen == (["cancelled"] if when == "before" else ["waits", "cancelled"])
 
 
 def test_left_at_once(backend: Backend) -> None:

@@ -1164,6 +1164,46 @@ async def test_inside_another_run() -> None:
 
 
 @on_every_backend
+async def test_begun_and_not_handed_on() -> None:
+    """B25: a `yield_from` that the body begins by itself, instead of awaiting it, delegates nothing."""
+
+    @delegating
+    async def body() -> AsyncGenerator[Any, Any]:
+        yield_from(counting()).__await__().send(None)
+        yield (yield "first")
+
+    @delegating
+    async def outer() -> AsyncGenerator[Any, Any]:
+        yield_from(counting()).__await__().send(None)
+        yield await yield_from(body())
+
+    @delegating
+    async def asking(use: Awaitable[Any]) -> AsyncGenerator[Any, Any]:
+        yield_from(counting()).__await__().send(None)
+        try:
+            await checkpoint()
+        except KeyError:
+            await use
+        yield "after"
+
+    for make, rest in ((body, []), (outer, [None])):
+        generator = make()
+        assert await anext(generator) == "first"
+        assert await generator.asend("sent") == "sent"
+        assert await items(generator) == rest
+        generator = make()
+        assert await anext(generator) == "first"
+        with raises(KeyError):
+            await generator.athrow(KeyError())
+    generator = body()
+    assert await anext(generator) == "first"
+    assert generator.ag_await is None
+    await generator.aclose()
+    assert await thrown_into(asking(set_return_value(1))) == "after"
+    assert await thrown_into(asking(yield_from(returning(1)))) == "item"
+
+
+@on_every_backend
 async def test_in_an_awaited_coroutine() -> None:
     """B25: both work in coroutines that the body awaits, however deep and whoever resumes them."""
 
@@ -1446,6 +1486,22 @@ async def test_as_async_generator_returns() -> None:
         with raises(StopAsyncIteration) as caught:
             await getattr(delegator, method)(argument)
         assert stop_value(caught[0]) is argument
+
+
+@on_every_backend
+async def test_as_async_generator_and_stop_async_iteration() -> None:
+    """B10: StopAsyncIteration that comes out of the sync generator, raised or thrown in, ends the delegation."""
+
+    def generator() -> Generator[Any, Any, Any]:
+        yield 1
+        raise StopAsyncIteration("raised")
+
+    for thrown in (None, StopAsyncIteration("thrown")):
+        delegator = to(AsAsyncGenerator(generator()))
+        assert await anext(delegator) == 1
+        with raises(StopAsyncIteration) as caught:
+            await (anext(delegator) if thrown is None else delegator.athrow(thrown))
+        assert stop_value(caught[0]) == ("raised" if thrown is None else "thrown")
 
 
 @delegating

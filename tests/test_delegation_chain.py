@@ -16,7 +16,7 @@ import pytest
 
 from asyncgen_tools import delegating, set_return_value, yield_from
 from asyncgen_tools.errors import DelegationError
-from tests.delegation_helpers import backends, by_hand, checkpoint, items, run
+from tests.delegation_helpers import backends, by_hand, checkpoint, counting, items, run
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Iterator
@@ -586,6 +586,27 @@ def test_hazard_of_sharing(where: str, how: str, refused: int, delegator: Any) -
     log, complaints = end_of_shared(where, delegator, plain, how, waits=True)
     assert "shared" in log
     assert complaints == ["aclose(): asynchronous generator is already running"] * refused
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with 3.12")
+def test_outside_in_an_eager_task() -> None:
+    """B25: a task that begins within the body is outside, though only the body is above it on the stack."""
+
+    async def helper() -> None:
+        await yield_from(counting())
+
+    @delegating
+    async def body() -> AsyncGenerator[Any, Any]:
+        kind: Any = asyncio.Task
+        with pytest.raises(RuntimeError, match="Task got bad yield"):
+            await kind(helper(), loop=asyncio.get_running_loop(), eager_start=True)
+        yield "a"
+        yield "b"
+
+    async def main() -> None:
+        assert await items(body()) == ["a", "b"]
+
+    asyncio.run(main())
 
 
 def test_outside_of_everything() -> None:
