@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -320,6 +321,51 @@ def test_first_use_runs_ahead(backend: Backend) -> None:
     portal = backend.portal()
     assert list(portal.drive(numbers(), prefetch=4)) == [1, 2]
     portal.close()
+
+
+def test_struck_after_the_answer(portal: Portal, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception of a signal handler that strikes when the step has just ended closes the generator, and the caller
+    has it when the cleanup has finished (A10).
+    """
+    log: list[str] = []
+
+    async def body() -> AsyncGenerator[int, None]:
+        try:
+            yield 1
+            yield 2
+        finally:
+            await backend.checkpoint()
+            log.append("too soon" if returned.wait(0.05) else "cleaned up")
+
+    returned = threading.Event()
+    generator = portal.drive(body())
+    assert next(generator) == 1
+    loop: Any = vars(portal)["_loop"]
+    wait, soon = loop.wait, loop.soon
+    told: list[object] = []
+    goes_on = threading.Event()
+    error = ProbeError()
+
+    def struck(line: Any) -> None:
+        wait(line)
+        monkeypatch.setattr(loop, "wait", wait)
+        soon(partial(goes_on.wait, 10))  # so that the loop is told of the cancellation and of the close at once
+        monkeypatch.setattr(loop, "soon", told_twice)
+        raise error
+
+    def told_twice(callback: Callable[[], object]) -> bool:
+        told.append(callback)
+        soon(callback)
+        if len(told) == 2:
+            goes_on.set()
+        return True
+
+    monkeypatch.setattr(loop, "wait", struck)
+    assert caught(next, generator) is error
+    returned.set()
+    assert list(generator) == []
+    portal.close()
+    assert log == ["cleaned up"]
 
 
 def test_struck_between_two_steps(portal: Portal, backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -346,7 +346,7 @@ class BackgroundHosts(ABC):
         if line.suspended:
             self.cancel_step(host)
         elif not line.running:  # pragma: no branch  # it has just ended, or will not be begun; else it just begins
-            self.answer(host, PARKED)
+            self.answer_step(host, PARKED)  # not one who waits for the close, which is told next
 
     def expire(self, host: Host) -> None:
         """The timer of a step has run out."""
