@@ -137,7 +137,7 @@ class LibraryHostTask(HostTask):
     async def occupy(self) -> None:
         """The task."""
         with anyio.CancelScope() as self.host.scope, anyio.CancelScope() as self.shield:
-            await self.live()
+            self.end(await self.live())
 
     async def park(self) -> None:
         self.mailbox = Mailbox(loop=self.loop)
@@ -157,8 +157,12 @@ class LibraryHostTask(HostTask):
         if not self.mailbox.done():
             self.mailbox.set_result(None)
 
+    def stepping(self, step: Awaitable[Any]) -> Awaitable[Any]:
+        return step if self.host.pending is None else self.delivering(step)
+
     @types.coroutine
     def delivering(self, step: Awaitable[Any]) -> Generator[Any, Any, Any]:
+        """The step, in which a cancellation arrives that came while the task was parked."""
         iterator = step.__await__()
         resume: Callable[[Any], Any] = iterator.send
         answer: Any = None

@@ -138,8 +138,8 @@ class HostTask(ABC):
         """End the parking, if it is parked."""
 
     @abstractmethod
-    def delivering(self, step: Awaitable[Any]) -> Awaitable[Any]:
-        """The step, in which a cancellation arrives that came while the task was parked."""
+    def stepping(self, step: Awaitable[Any]) -> Awaitable[Any]:
+        """The step, in which arrives what the library has for the source: a cancellation, or Ctrl-C."""
 
     @abstractmethod
     def cancel(self, by_scope: bool) -> None:
@@ -228,8 +228,8 @@ class HostTask(ABC):
         )
         warn_at(self.host.made_at, text, name=self.host.name)
 
-    async def live(self) -> None:
-        """What the task does: take the steps that are handed over; at the end, close the source."""
+    async def live(self) -> Outcome:
+        """What the task does: take the steps that are handed over; at the end, close the source and return its outcome."""
         host = self.host
         while True:
             while self.idle():
@@ -238,7 +238,7 @@ class HostTask(ABC):
                 break
             self.wake_waiter(await self.perform())
         host.work = CLOSE
-        self.end(await self.perform())
+        return await self.perform()
 
     def cancel_scope(self) -> None:
         """Cancel the step under way by the scope around all of the host's life."""
@@ -272,8 +272,7 @@ class HostTask(ABC):
         try:
             steps = [step]
             del step  # or an exception that it holds and this frame would keep each other alive
-            awaitable = self.begin(steps)
-            value = await (awaitable if host.pending is None else self.delivering(awaitable))
+            value = await self.stepping(self.begin(steps))
         except BaseException as exc:
             if self.ended_unaware(operation):
                 self.finish()

@@ -1,9 +1,12 @@
 """Waiting tasks and hosts' tasks in a running trio loop.
 
-A host's task is a system task, because those belong to no scope or nursery of a user; so a block may be left in another
-task than the one that entered it. It never raises: what its generator raises is the outcome of a step. A second system
-task watches for the end of the run, which the host, parked, must not be woken by: trio would wake it as well for every
-scope that the generator holds.
+A host's task is in the nursery of a system task, its keeper, because those belong to no scope or nursery of a user; so
+a block may be left in another task than the one that entered it. What its generator raises is the outcome of a step;
+but trio lets a task fail whose generator has left a scope or nursery open, and a system task that fails ends the whole
+run. So the keeper takes that error, and makes it the outcome of closing. The keeper also watches for the end of the
+run, which the host, parked, must not be woken by: trio would wake it as well for every scope that the generator holds.
+
+Ctrl-C strikes in the frames of the generator and in none of ours, where it could lose an outcome.
 
 PYTEST_DONT_REWRITE
 """
@@ -14,9 +17,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 
 import trio
 
-from asyncgen_tools.host import own_frames
+from asyncgen_tools.host import own_frames, strip_own_frames
+from asyncgen_tools.loops.outcomes import without
 from asyncgen_tools.loops.running import HostTask, Waiter
-from asyncgen_tools.steps import Operation
+from asyncgen_tools.steps import Operation, Raised, Returned
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -69,6 +73,7 @@ class LibraryHostTask(HostTask):
         super().__init__(host)
         self.token: trio.lowlevel.TrioToken = trio.lowlevel.current_trio_token()
         self.parked: bool = False
+        self.final: Outcome = Returned()  # of closing
         self.watch_scope: trio.CancelScope = trio.CancelScope()
         host.scope = trio.CancelScope()
         self.shield = trio.CancelScope()
@@ -85,15 +90,38 @@ class LibraryHostTask(HostTask):
         return TaskWaiter()
 
     def start(self) -> None:
-        host = self.host
-        name = f"asyncgen_tools host of {host.name}"
-        host.task = trio.lowlevel.spawn_system_task(self.occupy, name=name, context=host.context)
-        trio.lowlevel.spawn_system_task(self.watch, name=f"watch of {name}")
+        name = f"asyncgen_tools host of {self.host.name}"
+        trio.lowlevel.spawn_system_task(self.keep, name, name=f"keeper of {name}", context=self.host.context)
 
+    async def keep(self, name: str) -> None:
+        """The keeper's task."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.occupy, name=name)
+                await self.watch()
+        except BaseException as exc:
+            self.failed(exc)
+        final, self.final = self.final, Returned()  # or an error and the block that it left would keep each other alive
+        self.end(final)
+
+    @trio.lowlevel.enable_ki_protection
     async def occupy(self) -> None:
         """The host's task."""
-        with self.host.scope, self.shield:
-            await self.live()
+        host = self.host
+        host.task = trio.lowlevel.current_task()
+        host.context = host.task.context
+        with host.scope, self.shield:
+            self.final = await self.live()
+
+    def failed(self, exc: BaseException) -> None:
+        """Take the error with which trio has let the host's task fail."""
+        error = without(exc, trio.Cancelled)
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        if error is not None:
+            if isinstance(self.final, Raised):
+                error.__context__ = self.final.error
+            self.final = Raised(strip_own_frames(error))
 
     async def take(self, steps: list[Step]) -> Outcome:
         # A source that never suspends would leave a consumer that steps it no chance to be cancelled.
@@ -102,7 +130,7 @@ class LibraryHostTask(HostTask):
         return await super().take(steps)
 
     async def watch(self) -> None:
-        """The task that is cancelled when the run ends."""
+        """Wait until the host leaves, or is forsaken because the run ends."""
         with self.watch_scope:
             try:
                 await trio.sleep_forever()
@@ -123,12 +151,18 @@ class LibraryHostTask(HostTask):
             self.parked = False
             trio.lowlevel.reschedule(self.host.task)
 
-    def delivering(self, step: Awaitable[Any]) -> Awaitable[Any]:
-        return step  # pragma: no cover  # nothing is pending: trio cancels at each checkpoint in the scope by itself
+    def stepping(self, step: Awaitable[Any]) -> Awaitable[Any]:
+        return interruptible(step)
 
     def cancel(self, by_scope: bool) -> None:
         del by_scope
         self.cancel_scope()
+
+
+@trio.lowlevel.disable_ki_protection
+async def interruptible(step: Awaitable[Any]) -> Any:
+    """The step, in which Ctrl-C strikes; cancellations need no help, they arrive at each checkpoint."""
+    return await step
 
 
 def never_abort(_: object) -> trio.lowlevel.Abort:
@@ -136,4 +170,4 @@ def never_abort(_: object) -> trio.lowlevel.Abort:
     return trio.lowlevel.Abort.FAILED
 
 
-own_frames(LibraryHostTask.occupy)
+own_frames(LibraryHostTask.occupy, interruptible)
