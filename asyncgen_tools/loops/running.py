@@ -229,7 +229,7 @@ class HostTask(ABC):
         warn_at(self.host.made_at, text, name=self.host.name)
 
     async def live(self) -> Outcome:
-        """What the task does: take the steps that are handed over; in the end close the source, whose outcome it gives."""
+        """What the task does: take the steps that are handed over, then close the source; gives the outcome of that."""
         host = self.host
         while True:
             while self.idle():
