@@ -50,7 +50,7 @@ def owned_scopes(task: asyncio.Task[Any] | None) -> list[Any]:
 def holders(held: object, names: Collection[str]) -> list[Any]:
     """What refers to something, be it by a dictionary of attributes that has it under one of some names."""
     direct: list[Any] = gc.get_referrers(held)
-    attributes = [one for one in direct if type(one) is dict and any(one.get(name) is held for name in names)]
+    attributes = [one for one in direct if type(one) is dict and any(one.get(name) is held for name in names)]  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]  # of anything
     return direct + gc.get_referrers(*attributes) if attributes else direct
 
 
