@@ -326,7 +326,7 @@ def watched(
 
         with track_async_generators() as tracker:
             result = await test(*args, **kwargs)
-            if later is not None and not tracker.report():
+            if later is not None and tracker.unfinished() and not tracker.report():
                 tracker.postpone()
                 later.append(tracker)
                 return result

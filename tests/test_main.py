@@ -262,6 +262,35 @@ def test_the_page_shows_what_is_printed() -> None:
     assert run("check", "streams:upper_closed", "--json").returncode == 0
 
 
+def test_the_page_says_what_its_factory_gets(tmp_path: Path) -> None:
+    """The how-to's own factory is rejected by the one check that the page names, and passes without it."""
+    pytest.importorskip("aiosqlite", reason="aiosqlite is not installed")
+    page = (CHECKOUT / "docs/how-to/check-a-generator-from-the-shell.md").read_text(encoding="utf-8")
+    shown = re.search(
+        r"^```python\n(# my_targets\.py.*?)^```\n\nOne check rejects it.*?: `(.*?)`", page, re.MULTILINE | re.DOTALL
+    )
+    assert shown is not None
+    (tmp_path / "my_targets.py").write_text(shown[1], encoding="utf-8")
+
+    def failures(*arguments: str) -> list[str]:
+        command = [sys.executable, "-m", "asyncgen_tools", "check", "my_targets:rows", "--json", *arguments]
+        completed = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(CHECKOUT)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=50,
+        )
+        found = [code for (code, _), result in results(completed.stdout).items() if result == "failed"]
+        assert completed.returncode == bool(found), completed.stderr
+        return found
+
+    assert failures() == [shown[2]]
+    assert failures("--skip", shown[2]) == []
+
+
 def test_sweeps_take_iterators(capsys: pytest.CaptureFixture[str]) -> None:
     """An async iterator, which has no `aclose()`, can be swept as well."""
     assert main(["check", f"{__name__}:OnlyAnIterator", "--only", "sweep-cancellation"]) == 0

@@ -363,9 +363,10 @@ def test_unknown_names() -> None:
         check_async_generator(numbers, checks=["leaks"])
     with pytest.raises(UnknownBackendError, match="There is no backend 'curio' for tests"):
         check_async_generator(numbers, backends=["curio"])
-    for nothing in ({"backends": []}, {"checks": []}, {"checks": ["leak"], "skip": ["leak"]}):
+    nothings: list[dict[str, Any]] = [{"backends": []}, {"checks": []}, {"checks": ["leak"], "skip": ["leak"]}]
+    for nothing in nothings:
         with pytest.raises(ArgumentValueError, match=r"would (check|run) nothing"):
-            check_async_generator(numbers, **nothing)  # type: ignore[arg-type, unused-ignore]
+            check_async_generator(numbers, **nothing)
 
 
 def test_missing_library(monkeypatch: pytest.MonkeyPatch) -> None:

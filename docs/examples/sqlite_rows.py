@@ -43,8 +43,9 @@ def make_file(path: Path, rows: int) -> None:
 async def select(connection: aiosqlite.Connection, query: str) -> AsyncGenerator[sqlite3.Row, None]:
     """The rows of a query, as an async library gives them; the cursor is closed when the generator is."""
     async with connection.execute(query) as cursor:
-        async for row in cursor:
-            yield row
+        while rows := list(await cursor.fetchmany(1000)):  # `async for` would leave a generator behind when it is left
+            for row in rows:
+                yield row
 
 
 def sum_by_region(runner: Runner, connection: aiosqlite.Connection) -> dict[str, int]:
