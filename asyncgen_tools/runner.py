@@ -165,6 +165,9 @@ def driven(
 ) -> Any:
     """Decorate an async generator function so that calling it gives a sync generator.
 
+    What it gives is a function that returns a generator, and not a generator function to `inspect`. So pytest does not
+    take it for a fixture that yields; let that be a `def` with `yield from drive(function(...))`, which is one.
+
     Args:
         function: an async generator function or method, or a function that returns an async iterable. A classmethod or
             staticmethod may stand below or above the decorator.

@@ -7,7 +7,7 @@ import signal
 import threading
 import weakref
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import anyio
 import pytest
@@ -307,6 +307,84 @@ def test_task_that_fails_at_the_end() -> None:
     assert [context["message"] for context in contexts] == ["unhandled exception while a runner was closed"]
     assert contexts[0]["task"] is task
     assert isinstance(contexts[0]["exception"], ProbeError)
+
+
+#: Calls `next` of `generator` at each of the last depths to which functions may call one another.
+AT_THE_LIMIT = """
+    def deepest():
+        try:
+            return 1 + deepest()
+        except RecursionError:
+            return 0
+    def deep(depth):
+        return next(generator) if depth == 0 else deep(depth - 1)
+    async def numbers():
+        while True:
+            yield 1
+    room, seen = deepest(), set()
+"""
+
+
+def test_recursion_too_deep_for_a_step(anywhere: Way) -> None:
+    """RecursionError at whatever depth of a step leaves the thread as it was, although no function can be called then
+    to put it right; the runner's other generators work (A13).
+    """
+    script = """
+    with Runner(**BACKEND) as runner:
+        for depth in range(room - 60, room):
+            generator = runner.drive(numbers())
+            next(generator)
+            try:
+                seen.add(deep(depth))
+            except RecursionError:
+                seen.add("RecursionError")
+            assert traces() == [] and not vars(runner)["_loop"].inside(), (room - depth, traces())
+            other = runner.drive(numbers())
+            assert next(other) == 1
+            other.close()
+            generator.close()
+    say(seen == {1, "RecursionError"})
+    """
+    child = run_child(AT_THE_LIMIT + script, anywhere.backend)
+    assert (child.status, child.out, child.err) == (0, ["True"], [])
+
+
+def test_loop_that_cannot_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a closed loop is told nothing in silence; that the recursion is too deep, as in a handler of signals, is a
+    RuntimeError as well, and comes out (A13).
+    """
+
+    class TooDeep(asyncio.SelectorEventLoop):
+        def call_soon_threadsafe(self, *_: object, **__: object) -> NoReturn:
+            raise RecursionError
+
+    with Runner(backend_options={"loop_factory": TooDeep}) as runner:
+        loop: Any = vars(runner)["_loop"]
+        with pytest.raises(RecursionError):
+            loop.soon(print)
+    loop.soon(print)
+
+
+def test_recursion_too_deep_for_a_step_of_a_portal(backend: Backend) -> None:
+    """A step of a portal that is begun where no more function can be called is RecursionError, and nobody waits for its
+    end; the portal can be used, and its close ends all that is left (A13, A14, A16).
+    """
+    script = """
+    with Portal(**BACKEND) as portal:
+        for depth in range(room - 60, room):
+            generator = portal.drive(numbers())
+            next(generator)
+            try:
+                seen.add(deep(depth))
+            except RecursionError:
+                seen.add("RecursionError")
+            assert traces() == [], (room - depth, traces())
+            generator.close()
+        assert next(portal.drive(numbers())) == 1
+    say(seen == {1, "RecursionError"})
+    """
+    child = run_child(AT_THE_LIMIT + script, backend)
+    assert (child.status, child.out, child.err) == (0, ["True"], [])
 
 
 def test_dropped_elsewhere_while_the_runner_closes(backend: Backend) -> None:

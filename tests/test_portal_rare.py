@@ -278,6 +278,31 @@ def test_renounced_when_the_loop_has_just_begun(backend: Backend) -> None:
     portal.close()
 
 
+def test_crash_of_a_trio_run() -> None:
+    """A step that waits when the run crashes is ClosedError, with the crash as its cause, in whatever order trio
+    cancels its tasks; not the cancellation of a scope that the caller has never seen (A9, A14).
+    """
+    trio = pytest.importorskip("trio")
+
+    async def crash() -> None:
+        raise ProbeError
+
+    async def body() -> AsyncGenerator[int, None]:
+        yield 1
+        trio.lowlevel.spawn_system_task(crash)
+        await trio.sleep_forever()
+
+    for _ in range(12):  # trio turns the order of its tasks round in half of the ticks
+        portal = Portal(backend="trio")
+        generator = portal.drive(body())
+        assert next(generator) == 1
+        error = caught(next, generator)
+        assert isinstance(error, ClosedError)
+        assert isinstance(error.__cause__, trio.TrioInternalError)
+        with pytest.raises(trio.TrioInternalError):
+            portal.close()
+
+
 def test_timeout_after_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step that is cancelled because an exception struck the waiting thread may take longer than its timeout for the
     cleanup (A10, A11).

@@ -63,6 +63,8 @@ class AsyncioBackground(AsyncioHosts, BackgroundLoop):
         try:
             self.loop.call_soon_threadsafe(callback)
         except RuntimeError:
+            if not self.loop.is_closed():  # but where the recursion is too deep, which is one as well
+                raise
             return False
         return True
 

@@ -22,7 +22,6 @@ from asyncio.tasks import (
     _enter_task,  # pyright: ignore[reportPrivateUsage]
     _leave_task,  # pyright: ignore[reportPrivateUsage]
 )
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast, final
 
 from asyncgen_tools.host import ABANDONED, PARKED, own_frames
@@ -96,10 +95,12 @@ class AsyncioLoop(AsyncioHosts, SlicedLoop):
                             host.deadline = loop.time() + timeout
                         try:
                             _enter_task(loop, task)
-                            _set_running_loop(loop)
-                            message = run(send, command)
-                            _set_running_loop(None)
-                            _leave_task(loop, task)
+                            try:
+                                _set_running_loop(loop)
+                                message = run(send, command)
+                            finally:  # and not by a function: the recursion may be too deep for that
+                                _set_running_loop(None)
+                                _leave_task(loop, task)
                         except BaseException as exc:
                             message = self.guarded(self.failed, host, exc)
                     else:
@@ -139,11 +140,12 @@ class AsyncioLoop(AsyncioHosts, SlicedLoop):
         if host.scope is not None:  # parked under a shield, where the generator must not run
             return Resume(function, argument)
         _enter_task(self.loop, host.task)
-        _set_running_loop(self.loop)
         try:
+            _set_running_loop(self.loop)
             return host.context.run(function, argument)
-        finally:
-            self.leave(host)
+        finally:  # as in steps()
+            _set_running_loop(None)
+            _leave_task(self.loop, host.task)
             del argument  # or an exception in it and this frame would keep each other alive
 
     def leave(self, host: Host) -> None:
@@ -223,8 +225,11 @@ class AsyncioLoop(AsyncioHosts, SlicedLoop):
             self.cancel(host, host.timeout_error)
 
     def soon(self, callback: Callable[[], object]) -> None:
-        with suppress(RuntimeError):  # the loop is closed already
+        try:
             self.loop.call_soon_threadsafe(callback)
+        except RuntimeError:
+            if not self.loop.is_closed():
+                raise
 
     def in_user_code(self) -> bool:
         return asyncio.current_task(self.loop) is not None

@@ -191,8 +191,8 @@ class BackgroundLoop(BackgroundThread):
         """
         line: Line = host.line
         if line.interrupt is None:
-            self.cancel_for(host, exc)
             try:
+                self.cancel_for(host, exc)
                 self.wait(line)
             except BaseException as second:
                 exc = second

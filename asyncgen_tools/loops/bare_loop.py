@@ -94,9 +94,10 @@ class BareLoop(SlicedLoop):
                         self.running = True
                         try:
                             message = run(send, command)
+                            self.running = False
                         except BaseException as exc:
+                            self.running = False
                             message = self.guarded(self.failed, host, exc)
-                        self.running = False
                     else:
                         message = self.guarded(self.careful_step, host, command)
                     continue

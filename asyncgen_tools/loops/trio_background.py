@@ -8,6 +8,7 @@ PYTEST_DONT_REWRITE
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, final
 
@@ -16,8 +17,10 @@ import trio
 from asyncgen_tools.host import own_frames
 from asyncgen_tools.loops.background import BackgroundLoop
 from asyncgen_tools.loops.options import checked_options
+from asyncgen_tools.loops.outcomes import consists_of
 from asyncgen_tools.loops.primitives import TURN
 from asyncgen_tools.loops.trio_hosts import RUN_CONTEXT, BrokenOff, TrioHosts, break_off_wait, foreign_wait, run_options
+from asyncgen_tools.steps import Raised
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +90,14 @@ class TrioBackground(TrioHosts, BackgroundLoop):
     def step_ended(self, host: Host) -> None:
         outcome, host.outcome = host.outcome, None
         assert outcome is not None
+        if isinstance(outcome, Raised) and self.cancelled_run(host) and consists_of(outcome.error, trio.Cancelled):
+            host.line.suspended = False
+            return  # `main` ends the task, and `run` tells why
         self.ended(host, outcome)
+
+    def cancelled_run(self, host: Host) -> bool:
+        """Whether it is the run that has cancelled the host's task, which calls this: it has crashed."""
+        return not host.scope.cancel_called and trio.current_effective_deadline() == -math.inf
 
     def cancel_step(self, host: Host) -> None:
         host.scope.cancel()

@@ -106,6 +106,8 @@ class TrioLoop(TrioHosts, SlicedLoop):
                                 library["name"] = None
                                 leave()
                         except BaseException as exc:
+                            library["name"] = None  # and not by a function: the recursion may be too deep for that
+                            leave()
                             message = self.guarded(self.failed, host, exc)
                     else:
                         message = self.guarded(self.careful_step, host, command)
