@@ -170,6 +170,8 @@ class TrioLoop(TrioHosts, SlicedLoop):
 
     def done(self, result: outcome.Outcome[None]) -> None:
         self.result = result
+        if not self.stopping:
+            self.crashed = True  # perhaps inside of trio: then no task has noticed, not even main
 
     def seat(self, host: Host) -> None:
         host.task = self.call(
