@@ -483,11 +483,10 @@ class TestCrashOfTrio:
             neighbour.close()
         assert traces() == []
 
-    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # trio leaves its tasks as they are
     @pytest.mark.parametrize("when", ["step", "cleanup", "end"])
     def test_inside_of_trio(self, when: str) -> None:
-        """A run that breaks inside, as by a faulty abort function, ends with trio's error instead of a hang: a step, the
-        close of a generator, or that of the runner (A14).
+        """A run that breaks inside, as by a faulty abort function, ends with trio's error, and nothing hangs: in a
+        step, while a generator is closed, or at the runner's end (A14).
         """
         trio = pytest.importorskip("trio", reason="trio is not installed")
 
