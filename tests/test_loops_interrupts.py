@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.children import interrupt_child
+from tests.conftest import BACKENDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -127,6 +128,12 @@ def check_survival(script: str, backend: Backend) -> None:
     child = interrupt_child(SCRIPT + script, backend, signals=(), flags=UNAWAITED, forked=True, measured=False)
     assert "\n".join(child.err) == ""
     assert (child.status, child.out) == (0, ["survived"])
+
+
+def trio_backend() -> Backend:
+    """The backend trio, for what only that has."""
+    pytest.importorskip("trio", reason="trio is not installed")
+    return next(backend for backend in BACKENDS if backend.name == "trio")
 
 
 @pytest.mark.parametrize("how", ["next", "for", "send", "throw"])
@@ -393,6 +400,114 @@ finished(generator)
 assert settled()
 """
     check(script, backend, signals=[signal.SIGINT] * 2)
+
+
+#: A trio step that waits for a worker thread, which no cancellation ends; Ctrl-C is pressed twice meanwhile.
+IN_A_THREAD = """
+release = threading.Event()
+
+def press(times):
+    signal.raise_signal(signal.SIGINT)
+    if times > 1:
+        trio.lowlevel.current_trio_token().run_sync_soon(press, times - 1)
+
+async def in_a_thread():
+    trio.lowlevel.current_trio_token().run_sync_soon(press, 2)
+    try:
+        await trio.to_thread.run_sync(release.wait)
+    except BaseException as exc:
+        events.append(type(exc).__name__)
+        raise
+"""
+
+
+@pytest.mark.parametrize("first", [False, True])
+def test_wait_without_an_end(first: bool) -> None:
+    """A second Ctrl-C leaves at once also what trio cannot cancel, a worker thread: neither the step waits for it nor
+    the end of the generator's own run (A10).
+    """
+    script = f"""
+async def left():
+    if not {first}:
+        yield 0
+    await in_a_thread()
+    yield 1
+
+generator = drive(left(), **BACKEND)
+assert {first} or next(generator) == 0
+with interrupted():
+    next(generator)
+assert events == ["KeyboardInterrupt"] and not release.is_set(), events
+finished(generator)
+release.set()
+assert next(drive(rows(sleep), **BACKEND)) == 0
+"""
+    check(IN_A_THREAD + script, trio_backend(), signals=())
+
+
+def test_wait_without_an_end_on_a_runner() -> None:
+    """A runner whose step was left so is usable while the thread goes on, and when that has ended; its close waits for
+    the thread (A10).
+    """
+    script = """
+async def left():
+    await in_a_thread()
+    yield 0
+
+async def held():
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(sleep_forever)
+        while True:
+            yield 0
+            await trio.sleep(0)
+
+async def go_on():
+    await sleep(0)
+    release.set()
+    await trio.to_thread.run_sync(release.wait)
+
+with Runner(**BACKEND) as runner:
+    neighbour = runner.drive(held())
+    assert next(neighbour) == 0
+    with interrupted():
+        next(runner.drive(left()))
+    assert runner.run(double, 21) == 42
+    assert next(neighbour) == 0
+    runner.run(go_on)
+    assert next(neighbour) == 0
+assert events == ["KeyboardInterrupt"], events
+assert settled()
+"""
+    check(IN_A_THREAD + script, trio_backend(), signals=())
+
+
+def test_close_after_a_wait_without_an_end() -> None:
+    """Nor is an async iterator waited for in its `aclose`, which has no task to wait in, after its step was left so
+    (A10).
+    """
+    script = """
+class Rows:
+    def __aiter__(self):
+        return self
+    async def __anext__(self):
+        await in_a_thread()
+    async def aclose(self):
+        try:
+            await sleep(0.001)
+        finally:
+            events.append("closed")
+
+with Runner(**BACKEND) as runner:
+    generator = runner.drive(Rows())
+    with interrupted():
+        next(generator)
+    assert events == ["KeyboardInterrupt", "closed"], events
+    finished(generator)
+    assert runner.run(double, 21) == 42
+    release.set()
+assert settled()
+"""
+    check(IN_A_THREAD + script, trio_backend(), signals=())
 
 
 def test_between_steps(backend: Backend) -> None:

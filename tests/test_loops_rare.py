@@ -561,6 +561,51 @@ class TestCrashOfTrio:
             neighbour.close()
         assert traces() == []
 
+    @pytest.mark.parametrize("when", ["step", "cleanup", "end"])
+    def test_inside_of_trio(self, when: str) -> None:
+        """A run that breaks inside, as by a faulty abort function, ends with trio's error, and nothing hangs: in a
+        step, while a generator is closed, or at the runner's end (A14).
+        """
+        trio = pytest.importorskip("trio", reason="trio is not installed")
+
+        async def breaks() -> None:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await trio.lowlevel.wait_task_rescheduled(lambda _: None)
+
+        async def body() -> AsyncGenerator[int, None]:
+            try:
+                yield 1
+                await breaks()
+            finally:
+                await breaks()
+
+        async def prepare() -> None:
+            trio.lowlevel.spawn_system_task(breaks_at_the_end)
+            await trio.sleep(0)
+
+        async def breaks_at_the_end() -> None:
+            try:
+                await trio.sleep_forever()
+            finally:
+                await breaks()
+
+        runner = Runner(backend="trio")
+        neighbour = runner.drive(numbers())
+        assert next(neighbour) == 1
+        if when == "end":
+            runner.run(prepare)
+        else:
+            generator = runner.drive(body())
+            assert next(generator) == 1
+        with pytest.raises(trio.TrioInternalError):
+            next(generator) if when == "step" else runner.close()
+        runner.close()
+        with suppress(AsyncgenToolsError):
+            neighbour.close()
+        assert traces() == []
+
     def test_at_the_end(self) -> None:
         """A run that goes down while the runner closes it is trio's error there (A16)."""
         trio = pytest.importorskip("trio", reason="trio is not installed")

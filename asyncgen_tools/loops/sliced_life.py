@@ -159,6 +159,8 @@ class SlicedLife(LoopPrimitives):
         """Close the open generators, then the loop."""
         errors: list[BaseException] = []
         for host in reversed(list(self.hosts)):
+            if self.state is State.DISOWNED:
+                break  # the loop has crashed meanwhile, and the rest with it
             face = host.face()
             collect(errors, partial(self.close_abandoned, host) if face is None else face.close)
             if host in self.hosts:  # it ignored GeneratorExit
@@ -168,7 +170,9 @@ class SlicedLife(LoopPrimitives):
         raise_all(errors, "errors while closing a runner")
 
     def shut(self) -> None:
-        """Stop the event loop; nothing can be done with it afterwards."""
+        """Stop the event loop, unless it has crashed; nothing can be done with it afterwards."""
+        if self.state is State.DISOWNED:
+            return
         LIVE.discard(self)
         self.state = State.CLOSED
         self.budget = 0

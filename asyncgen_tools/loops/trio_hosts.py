@@ -29,7 +29,17 @@ if TYPE_CHECKING:
 
     from asyncgen_tools.host import Host
 
-__all__ = ("LIBRARY", "RUN_CONTEXT", "BrokenOff", "TrioHosts", "break_off_wait", "foreign_wait", "run_options")
+__all__ = (
+    "LIBRARY",
+    "PARK",
+    "RUN_CONTEXT",
+    "BrokenOff",
+    "TrioHosts",
+    "break_off_wait",
+    "foreign_wait",
+    "run_options",
+    "unpark",
+)
 
 
 def message_of(wait: Any) -> Any:
@@ -122,6 +132,7 @@ class TrioHosts(ABC):
     def carry_on(self, host: Host) -> Generator[Any, Any, None]:
         """Be parked, or blocked for a step that has suspended; run the rest of that step; park again."""
         while host.work is PARKED and not self.crashed:
+            host.mailbox = PARK
             answer = yield PARK
             if host.work is not PARKED:
                 return
@@ -143,6 +154,7 @@ class TrioHosts(ABC):
 
     def block(self, host: Host, message: Any) -> None:
         """Let the parked host wait for what its step waits for."""
+        host.mailbox = None
         if host.deadline is not None:
             host.scope.deadline = host.deadline
         if message is CHECKPOINT:
@@ -159,6 +171,15 @@ def never_abort(_: object) -> trio.lowlevel.Abort:
 
 PARK: Final = message_of(trio.lowlevel.wait_task_rescheduled(never_abort))  # noqa: ASYNC105  # the same
 Wait: Final[type[object]] = cast("type[object]", type(PARK))
+
+
+def unpark(host: Host) -> bool:
+    """End a host's task, if it is parked; tell whether it was."""
+    parked = host.mailbox is PARK
+    if parked:
+        host.mailbox = host.work = None
+        trio.lowlevel.reschedule(host.task)
+    return parked
 
 
 def foreign_wait(host: Host, message: object) -> TypeError | None:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import queue
 import sys
 import warnings
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, cast, final
 
 import trio
@@ -29,8 +30,8 @@ from asyncgen_tools.loops.observers import observers
 from asyncgen_tools.loops.options import checked_options
 from asyncgen_tools.loops.primitives import TURN, State
 from asyncgen_tools.loops.sliced import SlicedLoop
-from asyncgen_tools.loops.trio_hosts import LIBRARY, RUN_CONTEXT, TrioHosts, foreign_wait, run_options
-from asyncgen_tools.steps import Outcome, Returned, Step
+from asyncgen_tools.loops.trio_hosts import LIBRARY, PARK, RUN_CONTEXT, TrioHosts, foreign_wait, run_options, unpark
+from asyncgen_tools.steps import Outcome, Raised, Returned, Step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -66,6 +67,7 @@ class TrioLoop(TrioHosts, SlicedLoop):
         self.hooks: tuple[Hook | None, Hook | None] = (None, None)
         self.main_task: Any = None  # a trio.lowlevel.Task once the run has started
         self.main_parked: bool = False
+        self.left: Host | None = None  # the last whose task still waited for what the second Ctrl-C has left
         self.stopping: bool = False
         self.result: outcome.Outcome[None] | None = None
         self.runner: Any = None  # trio's own, whose class is private
@@ -159,11 +161,8 @@ class TrioLoop(TrioHosts, SlicedLoop):
         finally:
             # When the run crashes, it cancels everything and waits for it, but parked hosts do not notice.
             self.crashed = not self.stopping
-            for host in self.hosts if self.crashed else ():
-                waits = host is self.waiting and host.outcome is None
-                if host.work is PARKED and not waits:  # pragma: no branch  # the one that waits may be over
-                    host.work = None
-                    trio.lowlevel.reschedule(host.task)
+            for host in self.hosts if self.crashed and self.result is None else ():
+                unpark(host)
 
     def abort_main(self, _: object) -> trio.lowlevel.Abort:
         """The abort function of the parked main task, which only a crash of the run cancels."""
@@ -172,6 +171,9 @@ class TrioLoop(TrioHosts, SlicedLoop):
 
     def done(self, result: outcome.Outcome[None]) -> None:
         self.result = result
+        self.main_parked = False
+        if not self.stopping:
+            self.crashed = True  # perhaps inside of trio: then no task has noticed, not even main
 
     def seat(self, host: Host) -> None:
         host.task = self.call(
@@ -185,15 +187,19 @@ class TrioLoop(TrioHosts, SlicedLoop):
 
     def step_ended(self, host: Host) -> None:
         del host
+        self.wake_main()
+
+    def wake_main(self) -> None:
+        """Have the main task run again, if it is parked: then a tick is due, and no turn waits for anything."""
         if self.main_parked:
             self.main_parked = False
-            trio.lowlevel.reschedule(self.main_task)
+            self.call(lambda: trio.lowlevel.reschedule(self.main_task))
 
     def vacate(self, host: Host) -> None:
         host.work = None
-        if host.scope is not None:  # else it has not begun, and is going to
-            self.call(lambda: trio.lowlevel.reschedule(host.task))
-        if not self.private:
+        if not self.call(lambda: unpark(host)) and host.scope is not None:  # else it has not begun, and is going to
+            self.left = host
+        if not self.private or self.left is not None:
             self.turn()
 
     def borrow(self, host: Host, function: Callable[[Any], Any], argument: Any) -> Any:
@@ -247,6 +253,7 @@ class TrioLoop(TrioHosts, SlicedLoop):
                 self.work_off(lambda: host.outcome is not None)
         finally:
             self.waiting = outer
+            self.wake_main()  # Ctrl-C may have ended this before the step
 
     def work_off(self, done: Callable[[], bool]) -> None:
         """Run ticks, and whatever else is on the callback queue, until something is done; at least one."""
@@ -271,6 +278,8 @@ class TrioLoop(TrioHosts, SlicedLoop):
         error = foreign_wait(host, message)
         if error is not None:
             return self.attempt(host, host.body.throw, error)
+        if host.mailbox is not PARK:
+            return self.forsake(host)
         host.outcome = None
         try:
             self.block(host, message)
@@ -281,6 +290,13 @@ class TrioLoop(TrioHosts, SlicedLoop):
         except BaseException as exc:
             self.stop_waiting(host, exc)
         return self.taken_outcome(host, cancelled=trio.Cancelled)
+
+    def forsake(self, host: Host) -> Outcome:
+        """Close a source that would wait in a task which waits already, for what the second Ctrl-C has left."""
+        with suppress(BaseException):
+            self.borrow(host, lambda _: host.body.close(), None)
+        self.leave(host)
+        return Raised(KeyboardInterrupt())
 
     def cancel(self, host: Host, reason: Callable[[], BaseException]) -> None:
         host.cancelled_by = reason
@@ -298,6 +314,10 @@ class TrioLoop(TrioHosts, SlicedLoop):
 
     def stop(self) -> None:
         self.stopping = True
+        self.wake_main()
+        if self.private and self.left is not None and self.left.outcome is None:
+            self.disown(forked=False)  # it waits still, and would be waited for
+            return
         try:
             self.work_off(lambda: self.result is not None)
         except KeyboardInterrupt:
