@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from asyncgen_tools import Portal
+from asyncgen_tools import Portal, hosted
 from asyncgen_tools.errors import ClosedError
 from asyncgen_tools.loops.background import BackgroundLoop
 from tests.conftest import BACKENDS
@@ -271,6 +271,113 @@ def test_close_during_a_step_that_cannot_be_cancelled(
     goes_on.set()
     closing.result(20)
     assert ended.is_set()
+    with pytest.raises(ClosedError):
+        running.result(20)
+
+
+def test_close_during_a_step_with_children(portal: Portal, backend: Backend, executor: ThreadPoolExecutor) -> None:
+    """A step that waits for its tasks is cancelled just once, however long they take: its cleanup may await (A17)."""
+    begun, cleans_up, goes_on, log = threading.Event(), threading.Event(), threading.Event(), list[str]()
+
+    async def child() -> None:
+        try:
+            begun.set()
+            await wait_for_event(backend)
+        finally:
+            cleans_up.set()
+            with anyio.CancelScope(shield=True):
+                while not goes_on.is_set():
+                    await backend.sleep(0.001)
+            log.append("child")
+
+    async def source() -> AsyncGenerator[int]:
+        try:
+            async with anyio.create_task_group() as group:
+                group.start_soon(child)
+            yield 1
+        finally:
+            for _ in range(3):
+                await backend.sleep(0.001)
+            log.append("cleaned up")
+
+    generator = portal.drive(source())
+    running = executor.submit(next, generator)
+    assert begun.wait(20)
+    closing = executor.submit(generator.close)
+    assert cleans_up.wait(20)
+    for _ in range(100):  # more turns than it tries to cancel the step gently
+        portal.run(backend.checkpoint)
+    goes_on.set()
+    closing.result(20)
+    assert log == ["child", "cleaned up"]
+    with pytest.raises(ClosedError):
+        running.result(20)
+
+
+@pytest.mark.parametrize("then", ["yields", "waits"])
+def test_close_during_a_step_in_a_thread(
+    portal: Portal, backend: Backend, executor: ThreadPoolExecutor, then: str
+) -> None:
+    """A step that waits for a worker thread is cancelled when that lets it, once: its cleanup may await (A17)."""
+    begun, goes_on, log = threading.Event(), threading.Event(), list[str]()
+
+    def work() -> None:
+        begun.set()
+        assert goes_on.wait(20)
+
+    async def source() -> AsyncGenerator[int]:
+        try:
+            await anyio.to_thread.run_sync(work)
+            if then == "waits":
+                await wait_for_event(backend)
+            yield 1
+        finally:
+            for _ in range(3):
+                await backend.sleep(0.001)
+            log.append("cleaned up")
+
+    generator = portal.drive(source())
+    running = executor.submit(next, generator)
+    assert begun.wait(20)
+    closing = executor.submit(generator.close)
+    for _ in range(100):  # more turns than it tries to cancel the step gently
+        portal.run(backend.checkpoint)
+    goes_on.set()
+    closing.result(20)
+    assert log == ["cleaned up"]
+    with pytest.raises(ClosedError):
+        running.result(20)
+
+
+def test_close_during_a_step_that_raises_later(portal: Portal, backend: Backend, executor: ThreadPoolExecutor) -> None:
+    """A step whose wait keeps the cancellation until it has ended, as `hosted` does, is cancelled just once (A17)."""
+    begun, log = threading.Event(), list[str]()
+
+    async def inner() -> AsyncGenerator[int]:
+        try:
+            begun.set()
+            await wait_for_event(backend)
+            yield 1
+        finally:
+            with anyio.CancelScope(shield=True):
+                await backend.sleep(0.001)
+            log.append("inner")
+
+    async def source() -> AsyncGenerator[int]:
+        try:
+            async with hosted(inner()) as generator:
+                async for item in generator:
+                    yield item
+        finally:
+            for _ in range(3):
+                await backend.sleep(0.001)
+            log.append("cleaned up")
+
+    generator = portal.drive(source())
+    running = executor.submit(next, generator)
+    assert begun.wait(20)
+    generator.close()
+    assert log == ["inner", "cleaned up"]
     with pytest.raises(ClosedError):
         running.result(20)
 

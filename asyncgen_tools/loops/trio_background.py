@@ -19,7 +19,15 @@ from asyncgen_tools.loops.background import BackgroundLoop
 from asyncgen_tools.loops.options import checked_options
 from asyncgen_tools.loops.outcomes import consists_of
 from asyncgen_tools.loops.primitives import TURN
-from asyncgen_tools.loops.trio_hosts import RUN_CONTEXT, BrokenOff, TrioHosts, break_off_wait, foreign_wait, run_options
+from asyncgen_tools.loops.trio_hosts import (
+    RUN_CONTEXT,
+    BreakOff,
+    BrokenOff,
+    TrioHosts,
+    break_off_wait,
+    foreign_wait,
+    run_options,
+)
 from asyncgen_tools.steps import Raised
 
 if TYPE_CHECKING:
@@ -102,18 +110,29 @@ class TrioBackground(TrioHosts, BackgroundLoop):
     def cancel_step(self, host: Host) -> None:
         host.scope.cancel()
 
-    def break_off(self, host: Host, tries: int = TURN) -> None:
-        # A cancelled scope would cancel all that the cleanup waits for, too: it is for what cannot be ended otherwise,
-        # such as a worker thread, or one checkpoint after the other.
-        if not host.line.suspended or host.line.closing or break_off_wait(host.task):
+    def break_off(self, host: Host) -> None:
+        break_off = BreakOff()
+        host.pending = partial(self.soon, partial(self.offer, host, break_off))
+        self.offer(host, break_off)
+
+    def offer(self, host: Host, break_off: BreakOff) -> None:
+        """Break off what the host's step waits for, unless that refuses, as a worker thread does.
+
+        Then its next wait is broken off. A cancelled scope would cancel all that the cleanup waits for, too: it is for
+        what cannot be ended otherwise, such as one checkpoint after the other.
+        """
+        if host.pending is None or not host.line.suspended:
             return
-        if tries:
-            self.soon(partial(self.break_off, host, tries - 1))
-        else:
+        break_off.attempts += 1
+        if break_off.attempts > TURN:
             host.scope.cancel()
+        elif not break_off.delivered:
+            break_off_wait(host.task, break_off)
+        if break_off.delivered:
+            host.pending = None
 
     def mend(self, host: Host) -> None:
-        """Nothing is left of it."""
+        host.pending = None
 
     async def dropped_generators(self) -> None:
         """Trio does that."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import types
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast, final
 
 import trio
 
@@ -33,6 +33,7 @@ __all__ = (
     "LIBRARY",
     "PARK",
     "RUN_CONTEXT",
+    "BreakOff",
     "BrokenOff",
     "TrioHosts",
     "break_off_wait",
@@ -90,23 +91,23 @@ class BrokenOff(BaseException):
     """What a generator's wait ends with when the generator is closed during a step: a cancellation just for once."""
 
 
-def break_off_wait(task: Any) -> bool:
-    """End what a blocked task waits for by BrokenOff, as the run does with Ctrl-C; tell whether that was possible."""
-    abort = task._abort_func
-    if abort is None:
-        return False
-    answers: list[trio.lowlevel.Abort] = []
+@final
+class BreakOff:
+    """One BrokenOff for a host's step, for the first of its waits that takes it."""
 
-    def raise_it() -> NoReturn:
+    attempts: int = 0
+    delivered: bool = False
+
+    def raise_it(self) -> NoReturn:
+        """Raise it; whoever takes it does that, perhaps later, perhaps in another thread."""
+        self.delivered = True
         raise BrokenOff("the generator is being closed while it waits")
 
-    def noted_abort(raise_cancel: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
-        answers.append(abort(raise_cancel))
-        return answers[0]
 
-    task._abort_func = noted_abort
-    task._attempt_abort(raise_it)
-    return answers[0] is trio.lowlevel.Abort.SUCCEEDED
+def break_off_wait(task: Any, break_off: BreakOff) -> None:
+    """Offer a BrokenOff to what a task waits for, as the run does with Ctrl-C."""
+    if task._abort_func is not None:  # else it waits no more, or has refused
+        task._attempt_abort(break_off.raise_it)
 
 
 RUN_CONTEXT, LIBRARY = private_names()
@@ -139,6 +140,8 @@ class TrioHosts(ABC):
             message = resumed(host, host.body.send, answer)
             while type(message) not in RESULTS:
                 resume: Callable[[Any], Any] = host.body.send
+                if host.pending is not None:
+                    host.pending()
                 try:
                     answer = yield message
                 except BaseException as exc:
