@@ -427,6 +427,9 @@ def test_wait_without_an_end(first: bool) -> None:
     the end of the generator's own run (A10).
     """
     script = f"""
+def press(times):
+    say_when_idle("now")
+
 async def left():
     if not {first}:
         yield 0
@@ -442,7 +445,7 @@ finished(generator)
 release.set()
 assert next(drive(rows(sleep), **BACKEND)) == 0
 """
-    check(IN_A_THREAD + script, trio_backend(), signals=())
+    check(IN_A_THREAD + script, trio_backend(), signals=[signal.SIGINT] * 2, patience=0.5)
 
 
 def test_wait_without_an_end_on_a_runner() -> None:
