@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from asyncgen_tools.loops.running import Reraise
     from asyncgen_tools.steps import Outcome
 
-__all__ = ("LibraryHostTask", "TaskWaiter")
+__all__ = ("LibraryHostTask", "TaskWaiter", "checkpoint")
 
 
 @final
@@ -85,6 +85,11 @@ class TaskWaiter(Waiter):
 def raise_again(errors: list[BaseException]) -> None:
     """Raise the one error; it is taken out of the list, or it and this frame would keep each other alive."""
     raise errors.pop()
+
+
+async def checkpoint() -> None:
+    """Let other tasks run; cancellable."""
+    await asyncio.sleep(0)
 
 
 @final

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from asyncgen_tools.host import Host
 
-__all__ = ("HostTask", "Waiter", "current_waiter", "new_host_task")
+__all__ = ("HostTask", "Waiter", "current_waiter", "give_way", "new_host_task")
 
 Reraise: TypeAlias = Callable[[], object]
 """Raises the cancellation of a consumer, which has waited until its step ended."""
@@ -347,6 +347,11 @@ def current_library() -> str:
 def current_waiter() -> Waiter:
     """A new wait of the current task."""
     return cast("Waiter", library(current_library()).TaskWaiter())
+
+
+async def give_way() -> None:
+    """Let the other tasks of the loop run; the current task may be cancelled here."""
+    await library(current_library()).checkpoint()
 
 
 def new_host_task(host: Host) -> HostTask:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from asyncgen_tools.loops.running import Reraise
     from asyncgen_tools.steps import Outcome, Step
 
-__all__ = ("LibraryHostTask", "TaskWaiter")
+__all__ = ("LibraryHostTask", "TaskWaiter", "checkpoint")
 
 
 @final
@@ -59,6 +59,11 @@ class TaskWaiter(Waiter):
 
     def post(self, callback: Callable[[], object]) -> None:
         self.token.run_sync_soon(callback)
+
+
+async def checkpoint() -> None:
+    """Let other tasks run; cancellable."""
+    await trio.lowlevel.checkpoint()
 
 
 @final
