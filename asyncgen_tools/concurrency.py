@@ -89,9 +89,14 @@ def concurrent_map(
     Each call runs in its own copy of the context of the task that entered the block, except on executors that are no
     ThreadPoolExecutor: a context cannot be pickled.
 
-    Calls, and a source in the middle of a step, are cancelled where they wait, be the block left early or something
-    failed: what their cleanup must await, they shield. A source that stands at a `yield` then is only closed, and its
-    cleanup may await. A cancelled scope around the block cancels that, too.
+    Calls, and a source in the middle of a step, are cancelled where they wait, be the block left early, cancelled from
+    outside, or something failed: what their cleanup must await, they shield. A source that stands at a `yield` then is
+    only closed, and its cleanup may await. A cancelled scope around the block cancels that, too.
+
+    Calls and source belong to the block: a shield in its body does not reach them. A loop that is shielded there, or in
+    a task elsewhere, gets the results that are due, and then StepCancelledError unless the source and all calls had
+    ended; the end of the block lets the cancellation pass instead of it. To have all results, shield the block. A
+    source that swallows its cancellation, and ends as if it were at its end, hides that there would have been more.
 
     Raises:
         FunctionTypeError: the function is async and there is an executor, or it cannot be called (TypeError). One that

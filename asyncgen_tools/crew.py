@@ -12,6 +12,9 @@ room is told to stop, so that the source's cleanup may await. So it may where th
 of its step: the closing is shielded from that, and a task watches for one of the block itself. (A scope around each
 step would do without, if sources did not hold scopes over their yields, which end inside of the one around them.)
 
+A cancellation of the block from outside reaches our tasks, but no consumer that is shielded or in another task. The
+first task that it ends stops the others; results that are missing then are an error, and never look like the end.
+
 PYTEST_DONT_REWRITE
 """
 
@@ -25,7 +28,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, final
 from anyio import CancelScope, Event, create_task_group, current_effective_deadline, get_cancelled_exc_class
 from anyio.lowlevel import checkpoint_if_cancelled
 
-from asyncgen_tools.errors import ClosedError
+from asyncgen_tools.errors import ClosedError, StepCancelledError
 from asyncgen_tools.loops.outcomes import is_exit, without
 
 if TYPE_CHECKING:
@@ -77,6 +80,7 @@ class Crew:
         self._group = create_task_group()
         self._cancelled = get_cancelled_exc_class()
         self._error: BaseException | None = None  # not given out yet
+        self._exhausted = False  # the source has said that there are no more items
         self._drained = False  # the source is closed, there will be no more items
         self._stopping = False
         self._over = False  # consumers have been told of the end
@@ -104,7 +108,9 @@ class Crew:
             await checkpoint_if_cancelled()  # trio's nurseries leave this to their tasks, and ours raise nothing
         except BaseException as ended:
             # Our tasks raise nothing, so it was cancelled from outside, unless Ctrl-C struck; errors come before that.
-            if self._without_cancellation(ended) is not None or (exc is None and self._error is None):
+            # It goes before our own error, too, which is for those inside whom it does not reach.
+            quiet = self._error is None and (exc is None or isinstance(exc, StepCancelledError))
+            if quiet or self._without_cancellation(ended) is not None:
                 raise
         self._due.clear()
         error, self._error = self._error, None
@@ -128,7 +134,7 @@ class Crew:
                 return self._due.popleft().value
             if not self._tasks:
                 if self._error is None:
-                    await checkpoint_if_cancelled()  # or what was cancelled would look complete
+                    await checkpoint_if_cancelled()  # rather than tell it that others were cancelled
                 self._end()
             await self._wait_for_news()
 
@@ -149,10 +155,19 @@ class Crew:
         try:
             if error is not None:
                 raise error
-            if self._left and not told:
+            if told:
+                raise StopAsyncIteration
+            if self._left:
                 raise ClosedError(
                     "The block of this concurrent_map() was left before all results were taken, and there will be no "
                     "more. Take them inside the `async with` block."
+                )
+            if self._on_their_way or not self._exhausted:
+                self._over = False  # or the loop of another consumer would end as if all were well
+                raise StepCancelledError(
+                    "The block of this concurrent_map() was cancelled from outside, and its calls with it, while "
+                    "whoever takes the results was not, so some of them may never come. To have all in spite of a "
+                    "cancellation, put the shield around the `async with` block, not inside of it."
                 )
             raise StopAsyncIteration
         finally:
@@ -232,6 +247,7 @@ class Crew:
             try:
                 call = Call(await (anext(iterator) if throw is None else throw(cancellation)))
             except StopAsyncIteration:
+                self._exhausted = True
                 return
             finally:
                 self._scopes.discard(scope)
@@ -317,6 +333,7 @@ class Crew:
         if self._stopping or current_effective_deadline() == float("-inf"):
             remaining = self._without_cancellation(exc)
             if remaining is None or is_exit(remaining):  # a nursery may have both in one group
+                self._stop()  # others may wait for what this task will not do
                 return
             exc = remaining
         if isinstance(exc, StopAsyncIteration):  # it would end the consumer's loop as if all were well

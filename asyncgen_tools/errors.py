@@ -148,7 +148,7 @@ class NotEnteredError(AsyncgenToolsError, TypeError):
 
 
 class StepCancelledError(AsyncgenToolsError, RuntimeError):
-    """A step was cancelled on account of another task than the one that waits for it."""
+    """A step, or a call of concurrent_map, was cancelled on account of another task than the one that waits for it."""
 
 
 class ConformanceError(AsyncgenToolsError, AssertionError):

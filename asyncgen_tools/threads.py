@@ -17,12 +17,15 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, final, overload
 
+from anyio.lowlevel import checkpoint
+
 from asyncgen_tools.arguments import checked_count, close_refused, describe
 from asyncgen_tools.bridged_generator import BridgedGenerator
 from asyncgen_tools.errors import ArgumentTypeError, ForkError, PrefetchError, SourceTypeError
 from asyncgen_tools.host import calling_line, own_frames
 from asyncgen_tools.loops.admission import callers_context
 from asyncgen_tools.loops.ends import all_of, warn_at
+from asyncgen_tools.loops.primitives import TURN
 from asyncgen_tools.loops.running import current_waiter
 from asyncgen_tools.steps import CLOSE, Operation, Outcome, Raised, Returned, Step, Yielded
 from asyncgen_tools.worker import RunAhead, Worker, finished_outcome, is_iterable
@@ -75,9 +78,11 @@ def in_thread(source: Any, /, *, prefetch: int = 0, limiter: CapacityLimiter | N
         ArgumentValueError: prefetch is negative (ValueError).
 
     A step that runs cannot be interrupted. When the task that waits for it is cancelled, it waits on until the step has
-    ended, has the generator closed in its thread, and then the cancellation goes on. A generator that is dropped before
-    its end is closed in its thread as well, with a ResourceWarning that names the line of this call. Steps raise what
-    the source raises, NoEventLoopError outside of asyncio and trio, and ForkError in a forked child (RuntimeError).
+    ended, has the generator closed in its thread, and then the cancellation goes on. A task that finds an item ready
+    (`prefetch`) gives way to others at least once in 64 items; if it is cancelled there, the generator stays as it is,
+    with all items. A generator that is dropped before its end is closed in its thread as well, with a ResourceWarning
+    that names the line of this call. Steps raise what the source raises, NoEventLoopError outside of asyncio and trio,
+    and ForkError in a forked child (RuntimeError).
 
     >>> import asyncio
     >>> def numbers():
@@ -221,6 +226,7 @@ class PrefetchingEngine(ThreadEngine):
         super().__init__(worker, limiter)
         self.ahead: RunAhead = ahead
         self.borrowers: list[object] = []  # on whose behalf a token is held for the thread's run
+        self.budget: int = 0  # items left that may be taken without giving way (SEMANTICS A15)
 
     async def take(self, steps: list[Step], /) -> Outcome:
         """Take the next item; or close, after what the thread is at."""
@@ -235,6 +241,9 @@ class PrefetchingEngine(ThreadEngine):
         if operation is not Operation.NEXT:
             raise self.refusal(operation)
         self.check_process()
+        if not self.budget and ahead.outcomes:  # while the item is in the store, where a cancellation leaves it
+            await checkpoint()
+        self.budget = (self.budget or TURN) - 1
         while not ahead.outcomes:
             if self.worker.finished and not ahead.active and not ahead.outcomes:
                 return Returned()
@@ -243,7 +252,7 @@ class PrefetchingEngine(ThreadEngine):
         if not isinstance(outcome, Yielded):
             give_back(self.limiter, self.borrowers)
             self.worker.leave()
-        else:
+        elif len(ahead.outcomes) <= ahead.limit // 2:
             self.resume()
         return outcome
 
@@ -295,11 +304,9 @@ class PrefetchingEngine(ThreadEngine):
             self.worker.leave()
 
     def resume(self) -> None:
-        """Have the thread produce more when half is gone; with a limiter, whose token may take long, when all is."""
+        """Have the thread produce more: half is gone. With a limiter, whose token may take long, wait until all is."""
         ahead = self.ahead
-        if ahead.active or ahead.stopped or self.limiter is not None or self.worker.finished:
-            return
-        if len(ahead.outcomes) <= ahead.limit // 2:
+        if not (ahead.active or ahead.stopped or self.limiter is not None or self.worker.finished):
             self.produce(current_waiter())
 
     def produce(self, waiter: Waiter) -> None:

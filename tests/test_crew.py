@@ -13,6 +13,7 @@ import anyio
 import pytest
 
 from asyncgen_tools import concurrent_map
+from asyncgen_tools.errors import StepCancelledError
 from tests.concurrency_helpers import Calls, ProbeError, Source, double, run, settle
 from tests.scopes import current_task, task_group
 
@@ -705,6 +706,100 @@ def test_cancelled_results_do_not_look_complete(backend: Backend) -> None:
                         scope.cancel()
                         with anyio.CancelScope(shield=True):
                             await settle()
+        assert scope.cancelled_caught
+
+    run(backend, main)
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("limit", [2, 8])
+def test_shielded_loop_in_a_cancelled_block(backend: Backend, limit: int, ordered: bool) -> None:
+    """A loop that shields itself from the cancellation of the block gets the results that are due, and then an error:
+    the calls are not shielded, and their absence must not look like the end. The scope takes the error's place.
+    """
+
+    async def main() -> None:
+        items: list[int] = []
+        ended: list[str] = []
+
+        async def call(number: int) -> int:
+            if number == 1:
+                await settle()
+                scope.cancel()
+                await anyio.sleep_forever()
+            return number
+
+        with anyio.CancelScope() as scope:
+            async with concurrent_map(call, Source(range(20)), limit=limit, ordered=ordered) as results:
+                with anyio.CancelScope(shield=True):
+                    with pytest.raises(StepCancelledError, match="was cancelled from outside"):
+                        async for item in results:
+                            items.append(item)  # noqa: PERF401  # those before the error
+                    ended.append("loop")
+                    await anext(results)  # which ends no other consumer's loop either
+            ended.append("block")  # pragma: no cover  # must not be reached
+        assert scope.cancelled_caught
+        assert items[0] == 0
+        assert items == [0] if ordered else 1 not in items
+        assert ended == ["loop"]
+
+    run(backend, main)
+
+
+def test_cancelled_where_a_shielded_loop_leaves_no_room(backend: Backend) -> None:
+    """A cancellation of the block that finds the source waiting for room, and no call running, ends the tasks."""
+
+    async def main() -> None:
+        with anyio.CancelScope() as scope:
+            async with concurrent_map(double, Source(range(20)), limit=2, ordered=False) as results:
+                await settle()
+                scope.cancel()
+                with anyio.CancelScope(shield=True):
+                    await settle()
+                    assert [await anext(results), await anext(results)] == [0, 2]
+                    with pytest.raises(StepCancelledError):
+                        await anext(results)
+                    await results.aclose()
+                    with pytest.raises(StopAsyncIteration):
+                        await anext(results)
+        assert scope.cancelled_caught
+
+    run(backend, main)
+
+
+def test_complete_results_of_a_cancelled_block(backend: Backend) -> None:
+    """When every call has ended before the cancellation, a shielded loop gets all results and ends as ever."""
+
+    async def main() -> None:
+        with anyio.CancelScope() as scope:
+            async with concurrent_map(double, range(3), limit=4) as results:
+                await settle()
+                scope.cancel()
+                with anyio.CancelScope(shield=True):
+                    assert [item async for item in results] == [0, 2, 4]
+        assert scope.cancelled_caught
+
+    run(backend, main)
+
+
+def test_error_of_a_call_that_is_cancelled_with_the_block(backend: Backend) -> None:
+    """An error that a call raises when the block is cancelled is what a shielded loop gets."""
+
+    async def call(number: int) -> int:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            if number:
+                raise ProbeError
+        return number  # pragma: no cover  # it has no end
+
+    async def main() -> None:
+        with anyio.CancelScope() as scope:
+            async with concurrent_map(call, range(2), limit=2) as results:
+                await settle()
+                scope.cancel()
+                with anyio.CancelScope(shield=True), pytest.raises(ProbeError):
+                    await anext(results)
         assert scope.cancelled_caught
 
     run(backend, main)

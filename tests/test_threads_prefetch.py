@@ -23,6 +23,7 @@ from tests.ways import ProbeError, without_collector
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from asyncgen_tools.bridged_generator import BridgedGenerator
     from tests.conftest import Backend
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
@@ -127,6 +128,69 @@ async def test_prefetch_items(backend: Backend, prefetch: int, limited: bool) ->
         with pytest.raises(StopAsyncIteration):
             await anext(generator)
         assert limiter is None or limiter.borrowed_tokens == 0
+
+
+async def all_ready(backend: Backend, count: int) -> BridgedGenerator[int, None, None]:
+    """A generator of 0, 1, 2, ..., of which the first was taken and all others are there."""
+    generator = in_thread(range(count), prefetch=count + 1)
+    assert await anext(generator) == 0
+    while not generator._engine.worker.finished:  # type: ignore[attr-defined]  # there is no other way to know
+        await backend.checkpoint()
+    return generator
+
+
+@on_every_backend
+async def test_prefetch_gives_way(backend: Backend) -> None:
+    """A consumer that always finds an item ready lets other tasks run at least once in 64 items (A15)."""
+    turns = 0
+
+    async def tick() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await backend.checkpoint()
+
+    async with await all_ready(backend, 1000) as generator, anyio.create_task_group() as group:
+        group.start_soon(tick)
+        items = [item async for item in generator]
+        assert turns >= len(items) // 64 - 1  # the last one may still be due
+        group.cancel_scope.cancel()
+    assert items == list(range(1, 1000))
+
+
+@on_every_backend
+async def test_prefetch_notices_a_cancellation(backend: Backend) -> None:
+    """A consumer that always finds an item ready is cancelled within 64 items, and has lost none."""
+    async with await all_ready(backend, 300) as generator:
+        items = [await anext(generator), await anext(generator)]
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            for _ in range(3):  # each time that it goes on although it is cancelled
+                with pytest.raises(anyio.get_cancelled_exc_class()):
+                    async for item in generator:
+                        items.append(item)
+                        assert len(items) <= 2 + 64
+            await anext(generator)
+        assert scope.cancelled_caught
+        assert items + [item async for item in generator] == list(range(1, 300))
+
+
+@on_every_backend
+async def test_prefetch_in_another_loop(backend: Backend) -> None:
+    """Items that are ready may be taken in another loop, of another library, than those before them."""
+    pytest.importorskip("trio")
+    generator = await all_ready(backend, 300)
+    items = [await anext(generator), await anext(generator)]
+
+    async def take() -> None:
+        items.extend([await anext(generator) for _ in range(100)])
+
+    def elsewhere() -> None:
+        for name in ("asyncio", "trio"):
+            anyio.run(take, backend=name)
+
+    await anyio.to_thread.run_sync(elsewhere)
+    assert items + [item async for item in generator] == list(range(1, 300))
 
 
 @on_every_backend
