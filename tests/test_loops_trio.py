@@ -325,3 +325,31 @@ def test_waits_count_as_checkpoints() -> None:
             yield number
 
     assert list(drive(source(), backend="trio")) == [0, 1]
+
+
+@pytest.mark.parametrize("what", ["scope", "nursery"])
+@pytest.mark.parametrize("kind", [Runner, Portal])
+def test_scope_that_is_never_left(kind: Any, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source that ends inside of a scope of its own is told to sys.unraisablehook; others go on (A4, A9)."""
+    told: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda args: told.append(args.exc_value))
+
+    async def source() -> AsyncGenerator[int, None]:
+        yield 1
+        if what == "scope":
+            trio.CancelScope().__enter__()
+        else:
+            await trio.open_nursery().__aenter__()
+
+    async def other() -> AsyncGenerator[int, None]:
+        for number in range(3):
+            await trio.sleep(0)
+            yield number
+
+    with kind(backend="trio") as runner:
+        going_on = runner.drive(other())
+        assert next(going_on) == 0
+        assert list(runner.drive(source())) == [1]
+        assert list(going_on) == [1, 2]
+    assert [type(error) for error in told] == [RuntimeError]
+    assert "stack corrupted" in str(told[0])

@@ -28,6 +28,7 @@ __all__ = (
     "Refused",
     "collect",
     "consists_of",
+    "failure_in",
     "is_exit",
     "outcome_of",
     "raise_all",
@@ -95,6 +96,17 @@ def without(exc: BaseException, kinds: Kinds) -> BaseException | None:
     if isinstance(exc, BaseExceptionGroup):
         return cast("BaseExceptionGroup[BaseException]", exc).split(kinds)[1]
     return None if isinstance(exc, kinds) else exc
+
+
+def failure_in(exc: BaseException, cancelled: Kinds) -> BaseException | None:
+    """What a task group or nursery failed with besides cancellations; a single error without the groups around it."""
+    error = without(exc, cancelled)
+    while isinstance(error, BaseExceptionGroup):
+        errors = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        if len(errors) > 1:
+            break
+        error = errors[0]
+    return error
 
 
 def replaced(outcome: object, error: BaseException, *, cancelled: Kinds) -> Outcome:

@@ -66,7 +66,7 @@ class TrioBackground(TrioHosts, BackgroundLoop):
 
     def seat(self, host: Host) -> None:
         host.task = trio.lowlevel.spawn_system_task(
-            self.occupy, host, name=f"asyncgen_tools host of {host.name}", context=host.context.copy()
+            self.contain, host, name=f"asyncgen_tools host of {host.name}", context=host.context.copy()
         )
 
     async def occupy(self, host: Host) -> None:

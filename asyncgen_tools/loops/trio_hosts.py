@@ -22,7 +22,8 @@ import trio
 
 from asyncgen_tools.errors import MissingLibraryError
 from asyncgen_tools.host import PARKED, own_frames
-from asyncgen_tools.loops.outcomes import RESULTS, resumed
+from asyncgen_tools.loops.ends import report_unraisable
+from asyncgen_tools.loops.outcomes import RESULTS, failure_in, resumed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -124,8 +125,23 @@ class TrioHosts(ABC):
     def step_ended(self, host: Host) -> None:
         """Take notice that a step which suspended has ended with `Host.outcome`; the host's task calls it."""
 
+    async def contain(self, host: Host) -> None:
+        """The task around a host's task, which trio lets fail if its source has left a scope or nursery open.
+
+        A system task that fails ends the run, and with it all other generators.
+        """
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.occupy, host, name=trio.lowlevel.current_task().name)
+        except BaseException as exc:
+            error = failure_in(exc, trio.Cancelled)
+            if error is not None:
+                report_unraisable(error, host.name)
+
+    @trio.lowlevel.enable_ki_protection
     async def occupy(self, host: Host) -> None:
         """The host's task."""
+        host.task = trio.lowlevel.current_task()
         with trio.CancelScope() as host.scope:
             await self.carry_on(host)
 

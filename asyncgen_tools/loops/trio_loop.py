@@ -176,9 +176,10 @@ class TrioLoop(TrioHosts, SlicedLoop):
             self.crashed = True  # perhaps inside of trio: then no task has noticed, not even main
 
     def seat(self, host: Host) -> None:
+        task = self.occupy if self.private else self.contain
         host.task = self.call(
             lambda: trio.lowlevel.spawn_system_task(
-                self.occupy, host, name=f"asyncgen_tools host of {host.name}", context=host.context.copy()
+                task, host, name=f"asyncgen_tools host of {host.name}", context=host.context.copy()
             )
         )
         self.hosts[host] = None

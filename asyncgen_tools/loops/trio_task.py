@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, final
 import trio
 
 from asyncgen_tools.host import own_frames, strip_own_frames
-from asyncgen_tools.loops.outcomes import without
+from asyncgen_tools.loops.outcomes import failure_in
 from asyncgen_tools.loops.running import HostTask, Waiter
 from asyncgen_tools.steps import Operation, Raised, Returned
 
@@ -115,9 +115,7 @@ class LibraryHostTask(HostTask):
 
     def failed(self, exc: BaseException) -> None:
         """Take the error with which trio has let the host's task fail."""
-        error = without(exc, trio.Cancelled)
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
+        error = failure_in(exc, trio.Cancelled)
         if error is not None:
             if isinstance(self.final, Raised):
                 error.__context__ = self.final.error
