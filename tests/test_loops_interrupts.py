@@ -85,8 +85,6 @@ def finished(generator):
 def tasks_of(runner):
     "How many tasks the runner's loop still has, besides the one that asks."
     async def count():
-        for _ in range(3):  # what is ending needs its turns: a task and, on trio, the one around it
-            await sleep(0)
         if BACKEND["backend"] == "trio":
             tasks, found = [trio.lowlevel.current_root_task()], 0
             while tasks:

@@ -65,9 +65,7 @@ class TrioBackground(TrioHosts, BackgroundLoop):
         return True
 
     def seat(self, host: Host) -> None:
-        host.task = trio.lowlevel.spawn_system_task(
-            self.contain, host, name=f"asyncgen_tools host of {host.name}", context=host.context.copy()
-        )
+        self.spawn(host, alone=False)
 
     async def occupy(self, host: Host) -> None:
         """The host's task; the first step comes when it is parked."""

@@ -125,6 +125,12 @@ class TrioHosts(ABC):
     def step_ended(self, host: Host) -> None:
         """Take notice that a step which suspended has ended with `Host.outcome`; the host's task calls it."""
 
+    def spawn(self, host: Host, *, alone: bool) -> None:
+        """Make the host's task, and one around it if it is not alone in the run."""
+        function, kind = (self.occupy, "host") if alone else (self.contain, "keeper")
+        name = f"asyncgen_tools {kind} of {host.name}"
+        host.task = trio.lowlevel.spawn_system_task(function, host, name=name, context=host.context.copy())
+
     async def contain(self, host: Host) -> None:
         """The task around a host's task, which trio lets fail if its source has left a scope or nursery open.
 
@@ -132,7 +138,7 @@ class TrioHosts(ABC):
         """
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(self.occupy, host, name=trio.lowlevel.current_task().name)
+                nursery.start_soon(self.occupy, host, name=f"asyncgen_tools host of {host.name}")
         except BaseException as exc:
             error = failure_in(exc, trio.Cancelled)
             if error is not None:

@@ -176,12 +176,7 @@ class TrioLoop(TrioHosts, SlicedLoop):
             self.crashed = True  # perhaps inside of trio: then no task has noticed, not even main
 
     def seat(self, host: Host) -> None:
-        task = self.occupy if self.private else self.contain
-        host.task = self.call(
-            lambda: trio.lowlevel.spawn_system_task(
-                task, host, name=f"asyncgen_tools host of {host.name}", context=host.context.copy()
-            )
-        )
+        self.call(lambda: self.spawn(host, alone=self.private))
         self.hosts[host] = None
         while host.scope is None or self.main_task is None:
             self.turn()
