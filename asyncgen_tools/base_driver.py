@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, final
 
 from asyncgen_tools.arguments import check_context, check_source, checked_seconds, close_refused, copy_error, describe
 from asyncgen_tools.errors import FunctionTypeError, ReusedError, SourceTypeError
-from asyncgen_tools.host import Host, calling_line, own_frames
+from asyncgen_tools.host import Carried, Host, calling_line, own_frames
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -88,14 +88,7 @@ class BaseDriver(ABC):
                 "Put the function first, then its arguments."
             )
         with self.drive(call(async_function, args)) as generator:
-            result = next(generator)
-        if isinstance(result, StopAsyncIteration):
-            try:
-                raise result
-            finally:
-                del result  # or the exception and this frame would keep each other alive
-        (returned,) = result
-        return cast("T", returned)
+            return cast("T", next(generator))
 
     def wrap_async_context_manager(self, manager: AbstractAsyncContextManager[T], /) -> AbstractContextManager[T]:
         """A sync context manager that enters and exits an async one, in one task and one context.
@@ -166,17 +159,20 @@ async def hold(manager: AbstractAsyncContextManager[Any]) -> AsyncGenerator[Any,
     The details are sent and not thrown, so that the manager alone sees the exception.
     """
     kind = type(manager)
-    value = await kind.__aenter__(manager)
     try:
-        details = yield value
-    except GeneratorExit:  # the driver is closing
-        await kind.__aexit__(manager, *sys.exc_info())
-        raise
-    yield await kind.__aexit__(manager, *details)
+        value = await kind.__aenter__(manager)
+        try:
+            details = yield value
+        except GeneratorExit:  # the driver is closing
+            await kind.__aexit__(manager, *sys.exc_info())
+            raise
+        yield await kind.__aexit__(manager, *details)
+    except StopAsyncIteration as exc:  # which no generator can raise
+        raise Carried(exc) from None
 
 
 async def call(function: Any, args: tuple[Any, ...]) -> AsyncGenerator[Any, None]:
-    """Yield the result of an async function in a tuple; StopAsyncIteration, which no generator can raise, as it is."""
+    """Yield the result of an async function."""
     try:
         awaitable = function(*args)
         if not inspect.isawaitable(awaitable):
@@ -184,9 +180,9 @@ async def call(function: Any, args: tuple[Any, ...]) -> AsyncGenerator[Any, None
                 f"run() called {describe(function)} and got {describe(awaitable)}, which cannot be awaited. Give it an "
                 "async function; async generators are for drive()."
             )
-        yield (await awaitable,)
-    except StopAsyncIteration as exc:
-        yield exc
+        yield await awaitable
+    except StopAsyncIteration as exc:  # which no generator can raise
+        raise Carried(exc) from None
 
 
 own_frames(call, hold)

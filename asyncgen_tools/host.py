@@ -37,6 +37,7 @@ __all__ = (
     "IGNORED_EXIT",
     "PACKAGE",
     "PARKED",
+    "Carried",
     "Host",
     "Marker",
     "NativeGenerator",
@@ -64,6 +65,15 @@ PACKAGE: Final = os.path.dirname(__file__) + os.sep  # noqa: PTH120  # pathlib c
 PARKED: Final = Marker.PARKED
 IGNORED_EXIT: Final = Marker.IGNORED_EXIT
 ABANDONED: Final = Marker.ABANDONED
+
+
+@final
+class Carried(BaseException):
+    """A StopAsyncIteration on its way out of a host, where by itself it would be taken for the end of the source."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(error)
+        self.error: BaseException = error
 
 
 @final
@@ -166,7 +176,10 @@ def life(host: Host, command: Step | None) -> Generator[Any, Step | None, None]:
     """Step the source as commanded, parking in between; a command of None is `next`."""
     source = host.source
     if command is None or command.operation is not Operation.CLOSE:
-        source = host.source = aiter(source)
+        try:
+            source = host.source = aiter(source)
+        except StopAsyncIteration as exc:
+            raise Carried(exc) from None
     step = stepper(source)
     while True:
         if command is None:
@@ -220,7 +233,8 @@ def request(source: Any, step: Step) -> Awaitable[Any]:
             awaitable = source.asend(step.argument)
         case Operation.THROW:
             if not hasattr(source, "athrow"):
-                raise cast("BaseException", step.argument)
+                error = cast("BaseException", step.argument)
+                raise Carried(error) if isinstance(error, StopAsyncIteration) else error
             awaitable = source.athrow(step.argument)
         case Operation.CLOSE if hasattr(source, "aclose"):
             awaitable = source.aclose()

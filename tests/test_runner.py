@@ -389,15 +389,16 @@ def test_manager_may_suppress(way: Way, suppresses: object) -> None:
     assert manager.details[0] is ProbeError
 
 
-def test_exit_that_raises(way: Way) -> None:
+@pytest.mark.parametrize("kind", [ProbeError, StopAsyncIteration])
+def test_exit_that_raises(way: Way, kind: type[Exception]) -> None:
     """What `__aexit__` raises comes out of the block, with the block's exception as its context (A9, A16)."""
-    fails, raised = ProbeError("exit"), KeyError("block")
+    fails, raised = kind("exit"), KeyError("block")
     with way.runner() as runner:
         exc = caught(enter_and_exit, runner, Manager(way, fails=fails))
         assert exc is fails
         assert exc.__context__ is None
 
-        fails = ProbeError("exit")
+        fails = kind("exit")
         exc = caught(enter_and_raise, runner, Manager(way, fails=fails), raised)
         assert exc is fails
         assert exc.__context__ is raised
@@ -415,9 +416,10 @@ def enter_and_raise(runner: Runner, manager: AbstractAsyncContextManager[Any], e
         raise exc
 
 
-def test_enter_that_raises(way: Way) -> None:
+@pytest.mark.parametrize("kind", [ProbeError, StopAsyncIteration])
+def test_enter_that_raises(way: Way, kind: type[Exception]) -> None:
     """What `__aenter__` raises comes out of the `with`; the manager is not exited, the runner goes on (A16)."""
-    raised = ProbeError()
+    raised = kind()
     exited: list[int] = []
 
     class Broken:

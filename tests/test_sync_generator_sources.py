@@ -60,10 +60,13 @@ def test_send_before_the_first_step_without_asend(way: Way) -> None:
     assert list(generator) == [2, 1, 0]
 
 
+@pytest.mark.parametrize("kind", [ProbeError, StopAsyncIteration])
 @pytest.mark.parametrize("started", [False, True])
-def test_throw_without_athrow(way: Way, started: bool) -> None:
-    """`throw(e)` to a source without athrow raises e and ends the generator, not the source (A3)."""
-    source, thrown = Countdown(way), ProbeError()
+def test_throw_without_athrow(way: Way, started: bool, kind: type[Exception]) -> None:
+    """`throw(e)` to a source without athrow raises e and ends the generator, not the source; StopAsyncIteration is not
+    taken for the end of the source (A3).
+    """
+    source, thrown = Countdown(way), kind()
     generator = way.drive(source)
     if started:
         next(generator)
@@ -136,9 +139,12 @@ def test_iterables_take_values_if_their_iterators_do(way: Way) -> None:
         assert generator.send(0) == 0
 
 
-def test_aiter_that_raises(way: Way) -> None:
-    """What `__aiter__` raises comes out of the first step, as it is, and ends the generator (A3, A9)."""
-    raised = ProbeError()
+@pytest.mark.parametrize("kind", [ProbeError, StopAsyncIteration])
+def test_aiter_that_raises(way: Way, kind: type[Exception]) -> None:
+    """What `__aiter__` raises comes out of the first step, as it is, and ends the generator; StopAsyncIteration, too
+    (A3, A9).
+    """
+    raised = kind()
 
     class Broken:
         def __aiter__(self) -> AsyncIterator[int]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast, final
 
-from asyncgen_tools.host import Marker, own_frames, strip_own_frames
+from asyncgen_tools.host import Carried, Marker, own_frames, strip_own_frames
 from asyncgen_tools.loops.admission import context_error, is_entered
 from asyncgen_tools.steps import Outcome, Raised, Returned, stop_value
 
@@ -78,7 +78,7 @@ def outcome_of(exc: BaseException) -> Outcome:
         return Returned(stop_value(exc))
     if type(exc) is StopIteration:  # the host's coroutine has ended: the source was closed
         return Returned()
-    return Raised(strip_own_frames(exc))
+    return Raised(strip_own_frames(exc.error if isinstance(exc, Carried) else exc))
 
 
 def is_exit(exc: BaseException) -> bool:
