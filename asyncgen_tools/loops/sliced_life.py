@@ -116,7 +116,7 @@ class SlicedLife(LoopPrimitives):
         leaves but one way for the third.
         """
         waiting = self.waiting
-        if self.active is not None and self.active.body.gi_running:
+        if self.active is not None and self.active.body.gi_running and not self.protected():
             raise KeyboardInterrupt
         if waiting is not None and waiting.cancelled_by is None:
             waiting.cancelled_by = KeyboardInterrupt

@@ -11,6 +11,9 @@ Guest mode starts an I/O thread whenever a tick leaves nothing to run. So the ru
 step is waited for: the next tick is then always due at once, and that is where a slice stops. While a step is waited
 for it parks, and the host that ends the step wakes it.
 
+Code that trio protects from Ctrl-C is not broken off by it, with one exception: where a step is taken the fast way, and
+has not suspended yet, Python's own handler is in place. To change it and back takes longer than such a step.
+
 PYTEST_DONT_REWRITE
 """
 
@@ -248,6 +251,9 @@ class TrioLoop(TrioHosts, SlicedLoop):
             if host is None:
                 self.work_off(lambda: True)
             else:
+                if self.interrupt_noted and host.cancelled_by is None:  # where trio protected the source from Ctrl-C
+                    self.interrupt_noted = False
+                    self.cancel(host, KeyboardInterrupt)
                 self.work_off(lambda: host.outcome is not None)
         finally:
             self.waiting = outer
@@ -304,7 +310,10 @@ class TrioLoop(TrioHosts, SlicedLoop):
         self.callbacks.put(callback)
 
     def in_user_code(self) -> bool:
-        return self.inside() and not trio.lowlevel.currently_ki_protected()
+        return self.inside() and not self.protected()
+
+    def protected(self) -> bool:
+        return trio.lowlevel.currently_ki_protected()
 
     def disown(self, *, forked: bool) -> None:
         del forked  # the run's own file descriptors are only ever closed, which the parent does not notice
