@@ -363,11 +363,12 @@ assert settled()
     check(script, backend, signals=[signal.SIGINT] * 2)
 
 
-@pytest.mark.parametrize("where", ["first step", "rest of a step", "step without a wait"])
+@pytest.mark.parametrize("where", ["first step", "second step", "third step", "rest of a step", "step without a wait"])
 def test_protected_by_trio(where: str) -> None:
     """Ctrl-C in code that trio protects from it, such as the entry of a cancel scope, lets that finish; then the step
     is cancelled, or ends with KeyboardInterrupt if it does not wait for anything (A10).
     """
+    earlier = {"second step": 1, "third step": 2}.get(where, 0)
     script = f"""
 @trio.lowlevel.enable_ki_protection
 def critical():
@@ -376,6 +377,9 @@ def critical():
 
 async def protected():
     try:
+        for _ in range({earlier}):
+            await sleep(0)
+            yield 0
         if {where!r} == "rest of a step":
             await sleep(0)
         critical()
@@ -391,6 +395,8 @@ async def protected():
 
 with Runner(**BACKEND) as runner:
     generator = runner.drive(protected())
+    for _ in range({earlier}):
+        next(generator)
     with interrupted():
         next(generator)
     reason = "GeneratorExit" if {where!r} == "step without a wait" else CANCELLED
