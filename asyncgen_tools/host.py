@@ -42,6 +42,7 @@ __all__ = (
     "Marker",
     "NativeGenerator",
     "calling_line",
+    "life",
     "own_frames",
     "request",
     "stepper",

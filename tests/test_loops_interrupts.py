@@ -402,6 +402,51 @@ assert settled()
     check(script, backend, signals=[signal.SIGINT] * 2)
 
 
+@pytest.mark.parametrize("where", ["first step", "second step", "third step", "rest of a step", "step without a wait"])
+def test_protected_by_trio(where: str) -> None:
+    """Ctrl-C in code that trio protects from it, such as the entry of a cancel scope, lets that finish; then the step
+    is cancelled, or ends with KeyboardInterrupt if it does not wait for anything (A10).
+    """
+    earlier = {"second step": 1, "third step": 2}.get(where, 0)
+    script = f"""
+@trio.lowlevel.enable_ki_protection
+def critical():
+    signal.raise_signal(signal.SIGINT)
+    events.append("completed")
+
+async def protected():
+    try:
+        for _ in range({earlier}):
+            await sleep(0)
+            yield 0
+        if {where!r} == "rest of a step":
+            await sleep(0)
+        critical()
+        if {where!r} != "step without a wait":
+            await sleep_forever()
+        yield 1
+    except BaseException as exc:
+        events.append(type(exc).__name__)
+        raise
+    finally:
+        await cleanup()
+        events.append("cleaned up")
+
+with Runner(**BACKEND) as runner:
+    generator = runner.drive(protected())
+    for _ in range({earlier}):
+        next(generator)
+    with interrupted():
+        next(generator)
+    reason = "GeneratorExit" if {where!r} == "step without a wait" else CANCELLED
+    assert events == ["completed", reason, "cleaned up"], events
+    finished(generator)
+    usable(runner)
+assert settled()
+"""
+    check(script, trio_backend(), signals=())
+
+
 #: A trio step that waits for a worker thread, which no cancellation ends; Ctrl-C is pressed twice meanwhile.
 IN_A_THREAD = """
 release = threading.Event()

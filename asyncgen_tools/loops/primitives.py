@@ -114,6 +114,10 @@ class LoopPrimitives(ABC):
     def in_user_code(self) -> bool:
         """Whether a task of the loop is running, and an exception may be raised in it."""
 
+    def protected(self) -> bool:
+        """Whether Ctrl-C must not be raised where it has struck, although a source is running."""
+        return False
+
     @abstractmethod
     def stop(self) -> None:
         """Cancel what is left, wait for it, and close the event loop."""

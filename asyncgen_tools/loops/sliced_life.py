@@ -118,7 +118,7 @@ class SlicedLife(LoopPrimitives):
             Whether to raise here and now.
         """
         waiting = self.waiting
-        if self.active is not None and self.active.body.gi_running:
+        if self.active is not None and self.active.body.gi_running and not self.protected():
             return True
         if waiting is not None and waiting.cancelled_by is None:
             waiting.cancelled_by = reason = partial(KeyboardInterrupt)  # like no other

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, cast, final
 import trio
 
 from asyncgen_tools.errors import MissingLibraryError
-from asyncgen_tools.host import PARKED, own_frames
+from asyncgen_tools.host import PARKED, life, own_frames
 from asyncgen_tools.loops.ends import report_unraisable
 from asyncgen_tools.loops.outcomes import RESULTS, failure_in, resumed
 
@@ -233,4 +233,7 @@ def run_options(
     }
 
 
+# A host's task is a system task, which trio protects from Ctrl-C; the source is a user's code, and no more protected
+# than that is elsewhere.
+trio.lowlevel.disable_ki_protection(life)
 own_frames(TrioHosts.occupy, TrioHosts.carry_on)

@@ -11,6 +11,10 @@ Guest mode starts an I/O thread whenever a tick leaves nothing to run. So the ru
 step is waited for: the next tick is then always due at once, and that is where a slice stops. While a step is waited
 for it parks, and the host that ends the step wakes it.
 
+Code that trio protects from Ctrl-C is not broken off by it, with one exception: where a step is taken the fast way, and
+has not suspended yet, Python's own handler is in place. To change it and back takes longer than such a step. So after
+a step that has suspended the next one, which may suspend as well, begins with ours in place.
+
 PYTEST_DONT_REWRITE
 """
 
@@ -85,9 +89,11 @@ class TrioLoop(TrioHosts, SlicedLoop):
             firstiter, state, library = self.seal[0], self.state_here, self.library_here
             runner, task, leave = self.runner, host.task, self.state_here.clear
             timeout, clock, run, send = host.timeout, self.clock, host.context.run, host.body.send
+            waited = self.budget == TURN  # whether the last step did
             while True:
                 if message is not PARKED:
                     message = self.guarded(self.settle, host, message)
+                    waited = True
                     if message is not PARKED:
                         break
                 try:
@@ -99,6 +105,10 @@ class TrioLoop(TrioHosts, SlicedLoop):
                         self.budget -= 1
                         if timeout is not None:
                             host.deadline = clock.current_time() + timeout
+                        if waited:  # and perhaps again: what trio protects is guarded from the beginning of the step
+                            message = self.guarded(self.begin, host, command)
+                            waited = self.budget == TURN
+                            continue
                         try:
                             state["runner"] = runner
                             state["task"] = task
@@ -125,6 +135,10 @@ class TrioLoop(TrioHosts, SlicedLoop):
             raise message.error
         finally:
             del message, command  # or the error and this frame would keep each other alive
+
+    def begin(self, host: Host, command: Step | None) -> Outcome | Marker | Refused:
+        """Take a step where the thread is as the fast way needs it, but Ctrl-C is minded."""
+        return self.attempt(host, host.body.send, command)
 
     def start(self, seal: HookSeal) -> None:
         self.state_here = cast("dict[str, Any]", vars(RUN_CONTEXT))
@@ -246,6 +260,9 @@ class TrioLoop(TrioHosts, SlicedLoop):
             if host is None:
                 self.work_off(lambda: True)
             else:
+                if self.interrupt_noted and host.cancelled_by is None:  # where trio protected the source from Ctrl-C
+                    self.interrupt_noted = False
+                    self.cancel(host, KeyboardInterrupt)
                 self.work_off(lambda: host.outcome is not None)
         finally:
             self.waiting = outer
@@ -302,7 +319,10 @@ class TrioLoop(TrioHosts, SlicedLoop):
         self.callbacks.put(callback)
 
     def in_user_code(self) -> bool:
-        return self.inside() and not trio.lowlevel.currently_ki_protected()
+        return self.inside() and not self.protected()
+
+    def protected(self) -> bool:
+        return trio.lowlevel.currently_ki_protected()
 
     def disown(self, *, forked: bool) -> None:
         del forked  # the run's own file descriptors are only ever closed, which the parent does not notice
