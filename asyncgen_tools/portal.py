@@ -113,8 +113,9 @@ class Portal(BaseDriver):
         with _shared.lock:
             portal = _shared.portals.get(key)
             if portal is None or portal._loop.state in {State.CLOSED, State.DISOWNED}:
+                _shared.portals.pop(key, None)
                 portal = cls(backend=backend, backend_options=backend_options, name=f"asyncgen_tools shared {backend}")
-                _shared.portals[key] = portal
+                portal = _shared.portals.setdefault(key, portal)  # a finalizer may have made one meanwhile
             return portal
 
     @overload
@@ -189,7 +190,8 @@ class Portal(BaseDriver):
         """Close open generators and context managers, last opened first, then the loop and its thread; idempotent.
 
         Steps that other threads wait for are cancelled; remaining tasks are cancelled and awaited, async generators and
-        the default executor are shut down. Any thread may close it, but the loop's own.
+        the default executor are shut down. Any thread may close it, but the loop's own, and those that the loop waits
+        for: its worker threads, as of `asyncio.to_thread`, would wait for themselves.
 
         Raises:
             BaseException: what their cleanup raises; several come as a group.
@@ -225,7 +227,7 @@ class Shared:
 
     def renew(self) -> None:
         """Begin anew, in a forked child: a thread of the parent may have held the lock."""
-        self.lock: threading.Lock = threading.Lock()
+        self.lock: threading.RLock = threading.RLock()  # a finalizer may want it where this thread has it
         self.portals: dict[Key, Portal] = {}
 
 

@@ -421,3 +421,47 @@ def test_struck_between_two_steps(portal: Portal, backend: Backend, monkeypatch:
     assert isinstance(error.__context__, LookupError)
     assert log == ["closed"]
     assert list(generator) == []
+
+
+def test_shared_inside_of_shared(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`Portal.shared` works in a finalizer that strikes inside of it, and both get the same portal (A8)."""
+    options = {**backend.options, ("strict_exception_groups" if backend.name == "trio" else "debug"): True}
+    inner: list[Portal] = []
+    made = Portal.__init__
+
+    def shared() -> Portal:
+        return Portal.shared(backend.name, backend_options=options)
+
+    def struck(self: Portal, **arguments: Any) -> None:
+        monkeypatch.undo()
+        inner.append(shared())
+        made(self, **arguments)
+
+    monkeypatch.setattr(Portal, "__init__", struck)
+    outer = shared()
+    assert inner == [outer]
+    outer.close()
+
+
+class StruckEvent(threading.Event):
+    """An event; whoever waits for it the first time is struck by a signal handler."""
+
+    handler: Callable[[], object] | None = None
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Be struck, then wait."""
+        handler, self.handler = self.handler, None
+        if handler is not None:
+            handler()
+        return super().wait(timeout)
+
+
+def test_close_while_it_opens(backend: Backend) -> None:
+    """A signal handler may close a portal that just opens in the same thread (A17)."""
+    portal = backend.portal()
+    loop: Any = vars(portal)["_loop"]
+    loop.ready = StruckEvent()
+    loop.ready.handler = portal.close
+    with pytest.raises(ClosedError):
+        next(portal.drive(numbers()))
+    assert not loop.thread.is_alive()

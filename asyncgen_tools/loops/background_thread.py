@@ -56,7 +56,8 @@ class BackgroundThread(BackgroundHosts):
         self.options: dict[str, Any] = options
         self.process: int = os.getpid()
         self.state: State = State.NEW
-        self.lock: threading.Lock = threading.Lock()  # held while the thread is started
+        # Held while the thread is started; a signal handler that strikes in this thread may want it, too.
+        self.lock: threading.RLock = threading.RLock()
         self.ready: threading.Event = threading.Event()
         self.ident: int | None = None
         self.thread: threading.Thread = threading.Thread(
