@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -275,6 +276,12 @@ class TestMissing:
         assert trio.__version__ in message
         assert "older trio" in message
 
+    def test_runner_has_changed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The same for the run itself (A14)."""
+        monkeypatch.delattr(trio._core._run.Runner, "io_manager")
+        with pytest.raises(MissingLibraryError, match="Runner has no io_manager"):
+            drive(self.source(), backend="trio")
+
     def test_state_has_changed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """A trio that keeps its thread state elsewhere is an ImportError that names what is missing (A14)."""
         monkeypatch.delattr(trio._core._run, "GLOBAL_RUN_CONTEXT")
@@ -283,14 +290,16 @@ class TestMissing:
 
 
 def test_private_names_are_in_one_place() -> None:
-    """What is private in trio is named only in the three functions that the module names (A14)."""
+    """What is private in trio is named only in the four functions that the module names (A14)."""
     from asyncgen_tools.loops import trio_background, trio_hosts, trio_loop
 
     source = "".join(inspect.getsource(module) for module in (trio_background, trio_hosts, trio_loop))
     assert "private_names" in source
-    for function in (trio_hosts.private_names, trio_hosts.block, trio_hosts.break_off_wait):
+    private = (trio_hosts.private_names, trio_hosts.block, trio_hosts.break_off_wait, trio_hosts.close_descriptors)
+    for function in private:
         source = source.replace(inspect.getsource(function), "")
     task_names = r"\b_abort_func|_cancel_points|_attempt_delivery\w*|_cancel_status|_runner\b"
+    task_names += r"|entry_queue|guest_tick_scheduled|io_manager"
     names = r".*trio\._(?!_).*|.*GLOBAL_RUN_CONTEXT.*|" + task_names
     assert re.findall(names, source) == []
 
@@ -353,3 +362,35 @@ def test_scope_that_is_never_left(kind: Any, what: str, monkeypatch: pytest.Monk
         assert list(going_on) == [1, 2]
     assert [type(error) for error in told] == [RuntimeError]
     assert "stack corrupted" in str(told[0])
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="file descriptors are counted in /proc")
+def test_descriptors_of_a_run_that_is_given_up() -> None:
+    """A generator that its thread has left open keeps no file descriptor when it is dropped elsewhere (A8, A18)."""
+    script = """
+    async def rows():
+        yield 1
+    def work():
+        held.append(drive(rows(), **BACKEND))
+        next(held[0])
+    def descriptors():
+        return len(os.listdir("/proc/self/fd"))
+    held = []
+    before = descriptors()
+    for _ in range(5):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        held.clear()
+        gc.collect()
+    say(descriptors() - before)
+    async def again():
+        await sleep(0)
+        yield 1
+    say(list(drive(again(), **BACKEND)))
+    """
+    from tests.conftest import BACKENDS
+
+    backend = next(backend for backend in BACKENDS if backend.id == "trio")
+    child = run_child(script, backend, forked=True)
+    assert (child.status, child.out, child.err) == (0, ["0", "[1]"], [])

@@ -6,7 +6,7 @@ trio the host is blocked already, so its wait simply becomes the step's wait: th
 of the parked one, and whoever reschedules the task wakes the step. Trio's cancellation is level-triggered, so what
 arrives while the host is parked reaches the generator at its next suspension without any doing of ours.
 
-Names of trio that are not public are used in `private_names`, `block` and `break_off_wait` only.
+Names of trio that are not public are used in `private_names`, `block`, `break_off_wait` and `close_descriptors` only.
 
 PYTEST_DONT_REWRITE
 """
@@ -38,6 +38,7 @@ __all__ = (
     "BrokenOff",
     "TrioHosts",
     "break_off_wait",
+    "close_descriptors",
     "foreign_wait",
     "run_options",
     "unpark",
@@ -52,7 +53,7 @@ def message_of(wait: Any) -> Any:
 
 
 def private_names() -> tuple[Any, Any]:
-    """All that this module uses of trio's private names, besides `block`.
+    """All that this module uses of trio's private names, besides `block` and `close_descriptors`.
 
     Returns:
         Trio's thread state (a threading.local), and sniffio's.
@@ -62,13 +63,16 @@ def private_names() -> tuple[Any, Any]:
     """
     try:
         from sniffio import thread_local
-        from trio._core._run import GLOBAL_RUN_CONTEXT, Task
+        from trio._core._run import GLOBAL_RUN_CONTEXT, Runner, Task
     except ImportError as exc:
         raise unsupported(str(exc)) from exc
     needed = {"_abort_func", "_attempt_abort", "_attempt_delivery_of_any_pending_cancel"}
     missing = (needed | {"_cancel_points", "_schedule_points"}) - set(dir(Task))
     if missing:
         raise unsupported(f"Task has no {', '.join(sorted(missing))}")
+    missing = {"entry_queue", "guest_tick_scheduled", "io_manager"} - set(dir(Runner))
+    if missing:
+        raise unsupported(f"Runner has no {', '.join(sorted(missing))}")
     return GLOBAL_RUN_CONTEXT, thread_local
 
 
@@ -86,6 +90,18 @@ def block(task: Any, abort: Any) -> None:
     task._cancel_points += 1
     task._abort_func = abort
     task._attempt_delivery_of_any_pending_cancel()
+
+
+def close_descriptors(runner: Any) -> None:
+    """Close the file descriptors of a run in guest mode that never goes on, unless a thread of trio waits for them.
+
+    Args:
+        runner: trio's own.
+    """
+    if runner.guest_tick_scheduled:
+        runner.entry_queue.done = True  # or a worker thread that ends later would want to wake the run
+        runner.entry_queue.close()
+        runner.io_manager.close()
 
 
 class BrokenOff(BaseException):

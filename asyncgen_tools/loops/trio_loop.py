@@ -34,7 +34,16 @@ from asyncgen_tools.loops.observers import observers
 from asyncgen_tools.loops.options import checked_options
 from asyncgen_tools.loops.primitives import TURN, State
 from asyncgen_tools.loops.sliced import SlicedLoop
-from asyncgen_tools.loops.trio_hosts import LIBRARY, PARK, RUN_CONTEXT, TrioHosts, foreign_wait, run_options, unpark
+from asyncgen_tools.loops.trio_hosts import (
+    LIBRARY,
+    PARK,
+    RUN_CONTEXT,
+    TrioHosts,
+    close_descriptors,
+    foreign_wait,
+    run_options,
+    unpark,
+)
 from asyncgen_tools.steps import Outcome, Raised, Returned, Step
 
 if TYPE_CHECKING:
@@ -49,6 +58,10 @@ if TYPE_CHECKING:
 __all__ = ("TrioLoop",)
 
 get_hooks: Final = sys.get_asyncgen_hooks
+
+#: The loops whose runs never go on. If the collector found one, trio would end it in whatever thread that is, and with
+#: it the thread state and the asyncgen hooks of any run there.
+GIVEN_UP: Final[list[TrioLoop]] = []
 
 
 @final
@@ -327,6 +340,9 @@ class TrioLoop(TrioHosts, SlicedLoop):
     def disown(self, *, forked: bool) -> None:
         del forked  # the run's own file descriptors are only ever closed, which the parent does not notice
         warnings.filterwarnings("ignore", "Trio guest run got abandoned", RuntimeWarning)
+        GIVEN_UP.append(self)
+        if not self.state_here and self.result is None:  # else a step is running, or trio has closed them
+            close_descriptors(self.runner)
 
     def stop(self) -> None:
         self.stopping = True
