@@ -289,6 +289,26 @@ def test_task_and_tree_on_asyncio() -> None:
     assert endings(report) == ["cancelled"] * 6
 
 
+@pytest.mark.parametrize("row", ["asyncio", "level", "trio"])
+def test_tree_of_anyio(row: str) -> None:
+    """In a task group of anyio, which asks for the state of its children's coroutines, each point is well."""
+    if row == "trio":
+        pytest.importorskip("trio")
+
+    async def child() -> None:
+        await anyio.sleep(0)
+        await anyio.sleep(0)
+
+    async def scenario() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(child)
+            group.start_soon(child)
+
+    report = sweep_cancellation(scenario, backend=row, scope="tree")
+    assert len(report.points) >= 5
+    assert {point.ending.value for point in report.points} <= {"cancelled", "completed-late"}
+
+
 def test_tree_on_trio_is_the_same_each_time() -> None:
     """On trio the scheduler is seeded for each run, so that a point of the tree is the same one each time."""
     trio = pytest.importorskip("trio", reason="trio is not installed")

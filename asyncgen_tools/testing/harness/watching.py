@@ -224,6 +224,9 @@ class WatchedChild(Coroutine[Any, Any, Any]):
         self.coroutine: Any = coroutine
         self.watch: Watch = watch
 
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.coroutine, name)  # such as `cr_running`, by which a library knows the state
+
     def send(self, value: Any, /) -> Any:
         """Take one step."""
         message = self.coroutine.send(value)
