@@ -154,7 +154,10 @@ class Portal(BaseDriver):
         """A sync generator over an async one, whose steps run in the portal's loop; the calling thread waits for each.
 
         Any thread may take any step; two at a time are ValueError ("generator already executing"). `close()` while
-        another thread waits for a step cancels that: there it is ClosedError.
+        another thread waits for a step cancels that: there it is ClosedError. The source is cancelled just once, and
+        its cleanup may await what it likes. So on trio what it is cancelled with is no trio.Cancelled, which would come
+        again at each checkpoint, but an exception of its own: `finally` and `except BaseException` see it, and
+        `except trio.Cancelled` does not.
 
         Args:
             source: an async generator, async iterator or async iterable. Closing the result closes it.

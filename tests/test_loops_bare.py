@@ -234,7 +234,7 @@ class TestFinalisation:
         generator = drive(rows(), backend="bare")
         for _ in range(steps_before):
             next(generator)
-        mine = rows()
+        mine: Any = rows()
         with pytest.raises(StopIteration):
             mine.asend(None).send(None)
         generator.close()

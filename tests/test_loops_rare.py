@@ -593,13 +593,16 @@ class TestCrashOfTrio:
         runner = Runner(backend="trio")
         neighbour = runner.drive(numbers())
         assert next(neighbour) == 1
+        last: Callable[[], object] = runner.close
         if when == "end":
             runner.run(prepare)
         else:
             generator = runner.drive(body())
             assert next(generator) == 1
+            if when == "step":
+                last = generator.__next__
         with pytest.raises(trio.TrioInternalError):
-            next(generator) if when == "step" else runner.close()
+            last()
         runner.close()
         with suppress(AsyncgenToolsError):
             neighbour.close()

@@ -349,6 +349,31 @@ def test_close_during_a_step_in_a_thread(
         running.result(20)
 
 
+def test_close_during_a_step_is_no_cancellation_of_trio(executor: ThreadPoolExecutor) -> None:
+    """On trio the exception that breaks off a step is no trio.Cancelled, and a nursery passes it on (A17)."""
+    trio = pytest.importorskip("trio", reason="trio is not installed")
+    waits, seen = threading.Event(), list[BaseException]()
+
+    async def source() -> AsyncGenerator[int]:
+        try:
+            async with trio.open_nursery():
+                waits.set()
+                await trio.sleep_forever()
+        except BaseExceptionGroup as group:
+            seen.extend(group.exceptions)
+            raise
+        yield 1
+
+    with Portal(backend="trio") as portal:
+        generator = portal.drive(source())
+        running = executor.submit(next, generator)
+        assert waits.wait(20)
+        generator.close()
+        assert isinstance(running.exception(20), ClosedError)
+    assert len(seen) == 1
+    assert not isinstance(seen[0], (Exception, trio.Cancelled))
+
+
 def test_close_during_a_step_that_raises_later(portal: Portal, backend: Backend, executor: ThreadPoolExecutor) -> None:
     """A step whose wait keeps the cancellation until it has ended, as `hosted` does, is cancelled just once (A17)."""
     begun, log = threading.Event(), list[str]()

@@ -1,7 +1,9 @@
 """trio in a thread of its own; the host is a system task of the run, see `trio_hosts`.
 
 A step is begun in a callback of the run, as the host's task. Closing a generator whose step is under way breaks off
-what that waits for, just once, so that its cleanup may await; a cancelled scope would cancel the cleanup, too.
+what that waits for, just once, so that its cleanup may await; a cancelled scope would cancel the cleanup, too. It is
+not done by a trio.Cancelled that no cancelled scope stands for: a nursery that waits for its tasks would not cancel
+them on its account, and one whose body it leaves would swallow it, and the source go on.
 
 PYTEST_DONT_REWRITE
 """
