@@ -24,7 +24,7 @@ from tests.thread_state import settled, traces
 from tests.ways import ProbeError, anywhere_fixture as anywhere_fixture, caught, numbers  # noqa: PLC0414  # a fixture
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterator
 
     from asyncgen_tools import SyncGenerator
     from tests.conftest import Backend
