@@ -73,15 +73,15 @@ def test_scope_left_open_by_an_error() -> None:
 def test_scope_left_open_at_the_end_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nobody leaves the block, the error of a scope that was left open is reported (A8)."""
     reported: list[Any] = []
-    monkeypatch.setattr("sys.unraisablehook", lambda unraisable: reported.append(unraisable.exc_value))
+    monkeypatch.setattr("sys.unraisablehook", reported.append)
 
     async def main() -> None:
         await anext(await hosted(leaves_a_scope()).__aenter__())
 
     with pytest.warns(ResourceWarning, match="the end of the block was not reached"):
         trio.run(main)
-    assert [type(error) for error in reported] == [RuntimeError]
-    assert "stack corrupted" in str(reported[0])
+    assert [args.exc_type for args in reported] == [RuntimeError]
+    assert "stack corrupted" in str(reported[0].exc_value)
 
 
 def test_ctrl_c_where_the_source_computes() -> None:

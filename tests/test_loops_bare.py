@@ -147,7 +147,7 @@ class TestSuspension:
             yield 1
             await checkpoint()
 
-        first = checkpoint()
+        first: Any = checkpoint()
         assert next(first) is CHECKPOINT
         assert list(first) == []
         assert list(drive(source(), backend="bare")) == [1]

@@ -567,11 +567,14 @@ class TestCrashOfTrio:
         """
         trio = pytest.importorskip("trio", reason="trio is not installed")
 
+        def faulty(_: object) -> Any:
+            return None
+
         async def breaks() -> None:
             await trio.lowlevel.cancel_shielded_checkpoint()
             with trio.CancelScope() as scope:
                 scope.cancel()
-                await trio.lowlevel.wait_task_rescheduled(lambda _: None)
+                await trio.lowlevel.wait_task_rescheduled(faulty)
 
         async def body() -> AsyncGenerator[int, None]:
             try:

@@ -341,7 +341,7 @@ def test_waits_count_as_checkpoints() -> None:
 def test_scope_that_is_never_left(kind: Any, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A source that ends inside of a scope of its own is told to sys.unraisablehook; others go on (A4, A9)."""
     told: list[Any] = []
-    monkeypatch.setattr(sys, "unraisablehook", lambda args: told.append(args.exc_value))
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
 
     async def source() -> AsyncGenerator[int, None]:
         yield 1
@@ -360,8 +360,8 @@ def test_scope_that_is_never_left(kind: Any, what: str, monkeypatch: pytest.Monk
         assert next(going_on) == 0
         assert list(runner.drive(source())) == [1]
         assert list(going_on) == [1, 2]
-    assert [type(error) for error in told] == [RuntimeError]
-    assert "stack corrupted" in str(told[0])
+    assert [args.exc_type for args in told] == [RuntimeError]
+    assert "stack corrupted" in str(told[0].exc_value)
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="file descriptors are counted in /proc")

@@ -13,18 +13,14 @@ PYTEST_DONT_REWRITE
 from __future__ import annotations
 
 from queue import Empty
+from signal import SIGINT, default_int_handler
 from typing import TYPE_CHECKING, Final, TypeVar
 
 try:
     # signal.signal converts to and from enums, which costs 3 to 7 µs a slice, more than the slice itself.
-    from _signal import (  # type: ignore[import-not-found, unused-ignore]
-        SIGINT,
-        default_int_handler,
-        getsignal,
-        signal as set_signal,
-    )
+    from _signal import getsignal, signal as set_signal  # type: ignore[import-not-found, unused-ignore]
 except ImportError:  # pragma: no cover  # another Python: the same functions, slower
-    from signal import SIGINT, default_int_handler, getsignal, signal as set_signal
+    from signal import getsignal, signal as set_signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable

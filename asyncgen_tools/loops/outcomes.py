@@ -102,11 +102,11 @@ def failure_in(exc: BaseException, cancelled: Kinds) -> BaseException | None:
     """What a task group or nursery failed with besides cancellations; a single error without the groups around it."""
     error = without(exc, cancelled)
     while isinstance(error, BaseExceptionGroup):
-        errors = cast("BaseExceptionGroup[BaseException]", error).exceptions
+        errors = [*cast("BaseExceptionGroup[BaseException]", error).exceptions]
         if len(errors) > 1:
             break
         error = errors[0]
-    return error
+    return cast("BaseException | None", error)
 
 
 def replaced(outcome: object, error: BaseException, *, cancelled: Kinds) -> Outcome:
