@@ -515,10 +515,11 @@ class TestCrashOfTrio:
         runner = Runner(backend="trio")
         neighbour = runner.drive(numbers())
         assert next(neighbour) == 1
+        generator = runner.drive(body())
         if when == "end":
+            generator.close()
             runner.run(prepare)
         else:
-            generator = runner.drive(body())
             assert next(generator) == 1
         with pytest.raises(trio.TrioInternalError):
             next(generator) if when == "step" else runner.close()
