@@ -489,11 +489,14 @@ class TestCrashOfTrio:
         """
         trio = pytest.importorskip("trio", reason="trio is not installed")
 
+        def wrong_abort(_: object) -> None:
+            """Returns no `Abort`."""
+
         async def breaks() -> None:
             await trio.lowlevel.cancel_shielded_checkpoint()
             with trio.CancelScope() as scope:
                 scope.cancel()
-                await trio.lowlevel.wait_task_rescheduled(lambda _: None)
+                await trio.lowlevel.wait_task_rescheduled(wrong_abort)
 
         async def body() -> AsyncGenerator[int, None]:
             try:
