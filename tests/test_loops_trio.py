@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -302,6 +303,29 @@ def test_private_names_are_in_one_place() -> None:
     task_names += r"|entry_queue|guest_tick_scheduled|io_manager"
     names = r".*trio\._(?!_).*|.*GLOBAL_RUN_CONTEXT.*|" + task_names
     assert re.findall(names, source) == []
+
+
+def test_library_name_of_the_caller() -> None:
+    """After each step sniffio's name of the thread's library is what it was before, whatever the step did (A13)."""
+    from sniffio import current_async_library, thread_local
+
+    async def source() -> AsyncGenerator[str, None]:
+        for number in range(4):
+            yield current_async_library()
+            if number % 2:
+                await trio.sleep(0)
+        raise LookupError
+
+    generator = drive(source(), backend="trio")
+    try:
+        for name in ("outer", None, "other", "other", None):
+            thread_local.name = name
+            with suppress(LookupError):
+                assert next(generator) == "trio"
+            assert thread_local.name == name
+    finally:
+        thread_local.name = None
+    assert settled()
 
 
 def test_threads_of_guest_mode() -> None:

@@ -101,12 +101,10 @@ def without(exc: BaseException, kinds: Kinds) -> BaseException | None:
 def failure_in(exc: BaseException, cancelled: Kinds) -> BaseException | None:
     """What a task group or nursery failed with besides cancellations; a single error without the groups around it."""
     error = without(exc, cancelled)
-    while isinstance(error, BaseExceptionGroup):
-        errors = [*cast("BaseExceptionGroup[BaseException]", error).exceptions]
-        if len(errors) > 1:
-            break
-        error = errors[0]
-    return cast("BaseException | None", error)
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    group = cast("BaseExceptionGroup[BaseException]", error)
+    return failure_in(group.exceptions[0], cancelled) if len(group.exceptions) == 1 else group
 
 
 def replaced(outcome: object, error: BaseException, *, cancelled: Kinds) -> Outcome:

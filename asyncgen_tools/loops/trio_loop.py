@@ -91,6 +91,7 @@ class TrioLoop(TrioHosts, SlicedLoop):
         self.clock: Any = None
         self.state_here: Any = {}  # trio's thread state in the loop's own thread
         self.library_here: Any = {}  # sniffio's
+        self.library_outside: str | None = None  # what that said before a careful step
 
     # Longer than a function should be, and alike in each loop: calls cost more here than all else (see `sliced`).
     def steps(self, host: Host, *, renewed: bool) -> Generator[Any, Step | None, Any]:
@@ -114,7 +115,7 @@ class TrioLoop(TrioHosts, SlicedLoop):
                 except GeneratorExit:
                     pass  # and closed below: what the loop runs there would have it as the context of its errors
                 else:
-                    if self.budget > 0 and get_hooks().firstiter is firstiter and not state:
+                    if self.budget > 0 and get_hooks().firstiter is firstiter and not state and library["name"] is None:
                         self.budget -= 1
                         if timeout is not None:
                             host.deadline = clock.current_time() + timeout
@@ -156,6 +157,7 @@ class TrioLoop(TrioHosts, SlicedLoop):
     def start(self, seal: HookSeal) -> None:
         self.state_here = cast("dict[str, Any]", vars(RUN_CONTEXT))
         self.library_here = cast("dict[str, Any]", vars(LIBRARY))
+        self.library_here.setdefault("name", None)
         hooks = get_hooks()
         # Where Python's own handler is, trio would install one of its own, and leave it there between slices; but the
         # loop is opened with ours in place.
@@ -230,6 +232,8 @@ class TrioLoop(TrioHosts, SlicedLoop):
 
         Otherwise a generator that the collector closes in between might run the loop, and with it the rest of the step.
         """
+        if not self.state_here:
+            self.library_outside = self.library_here["name"]
         self.state_here.update(runner=self.runner, task=host.task)
         self.library_here["name"] = "trio"
         message: Any = PARKED
@@ -244,7 +248,7 @@ class TrioLoop(TrioHosts, SlicedLoop):
     def leave(self, host: Host) -> None:
         state = self.state_here
         if not host.body.gi_running and state.get("task", self) is host.task:
-            self.library_here["name"] = None
+            self.library_here["name"], self.library_outside = self.library_outside, None
             state.clear()
 
     def inside(self) -> bool:
