@@ -66,7 +66,7 @@ def guard_interrupts(handler: Callable[[], bool]) -> bool:
     Returns:
         Whether it now does, and `release_interrupts` is to undo that.
     """
-    current: object = getsignal(SIGINT)
+    current = getsignal(SIGINT)  # pyright: ignore[reportUnknownVariableType]  # _signal has no stubs
     if current is not default_int_handler and (current is not on_sigint or ASKED):
         return False
     try:
