@@ -359,6 +359,7 @@ class TestThreadBetweenSteps:
         def body() -> None:
             barrier.wait(10)
             items = list(backend.drive(count(backend, 300, suspend=suspend)))
+            barrier.wait(30)  # the current tasks of all threads are in one place
             assert settled()
             found.append(items)
 

@@ -193,6 +193,7 @@ class SlicedLife(LoopPrimitives):
         self.release()
         assert self.hook_seal is not None
         self.hook_seal.finalizer = None
+        remove_seal(self.seal[0])
         self.disown(forked=forked)
 
     def keep(self) -> None:

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, Final, cast, final
 import trio
 
 from asyncgen_tools.host import ABANDONED, PARKED, Marker, own_frames
+from asyncgen_tools.loops.hooks import remove_seal
 from asyncgen_tools.loops.interrupts import get_interruptibly
 from asyncgen_tools.loops.observers import observers
 from asyncgen_tools.loops.options import checked_options
@@ -302,6 +303,8 @@ class TrioLoop(TrioHosts, SlicedLoop):
         finally:
             state.clear()
             sys.set_asyncgen_hooks(*hooks)
+            if self.state is State.DISOWNED:  # it has crashed
+                remove_seal(self.seal[0])
             self.budget = TURN if self.state is State.OPEN else 0
 
     def adopt(self, host: Host, message: Any) -> Outcome | Marker | Refused:
