@@ -211,7 +211,7 @@ class BackgroundLoop(BackgroundThread):
         if isinstance(result, (Marker, Refused)) and line.begun(host):
             line.wants_close = True
             result = self.exchange(host, partial(self.begin_closing, host))
-        if isinstance(result, Raised) and result.error not in {exc, exc.__cause__}:
+        if isinstance(result, Raised) and result.error is not exc and result.error is not exc.__cause__:
             exc.__context__ = result.error
         exc, line.interrupt = line.interrupt or exc, None
         return Raised(strip_own_frames(exc))
