@@ -382,7 +382,7 @@ class TestTask:
 
         before = threading.active_count()
         assert list(backend.drive(source())) == [1, 2]
-        assert threading.active_count() == before
+        assert threading.active_count() <= before  # idle ones of other tests may have ended
 
     def test_subprocess(self, backend: Backend) -> None:
         """A body may run a subprocess, in whatever way the loop watches its children (A4)."""

@@ -830,7 +830,7 @@ def test_many_portals(backend: Backend) -> None:
     threads, files = threading.active_count(), descriptors()
     for _ in range(60):
         use()
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # idle ones of other tests may have ended
     assert descriptors() == files
 
 

@@ -676,7 +676,7 @@ def test_portal_dropped_before_use(backend: Backend) -> None:
     threads = threading.active_count()
     with pytest.raises(ClosedError, match="dropped"):
         next(generator)
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # idle ones of other tests may have ended
 
 
 def test_crash_of_the_loop(executor: ThreadPoolExecutor) -> None:
