@@ -103,6 +103,9 @@ class Mailbox(asyncio.Future[None]):
 class LibraryHostTask(HostTask):
     """A host's task in the running asyncio loop."""
 
+    # Declared by the base as well; repeated because this class assigns it (pyright --verifytypes).
+    shield: Any
+
     def __init__(self, host: Host) -> None:
         super().__init__(host)
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()

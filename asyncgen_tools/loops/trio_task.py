@@ -69,6 +69,9 @@ class TaskWaiter(Waiter):
 class LibraryHostTask(HostTask):
     """A host's task in the running trio loop."""
 
+    # Declared by the base as well; repeated because this class assigns it (pyright --verifytypes).
+    shield: Any
+
     def __init__(self, host: Host) -> None:
         super().__init__(host)
         self.token: trio.lowlevel.TrioToken = trio.lowlevel.current_trio_token()
