@@ -207,7 +207,8 @@ def test_cancelled(where: str, depth: int, make: Any) -> None:
 
 @DEPTHS
 @pytest.mark.parametrize("where", LOOPS)
-def test_delegating_when_cancelled(where: str, depth: int) -> None:
+@pytest.mark.parametrize("first", [[], ["first"]], ids=["in its first step", "in a later one"])
+def test_delegating_when_cancelled(where: str, depth: int, first: list[str]) -> None:
     """B18, B25: a body that catches cancellation, or a time limit, may delegate and return a value on the spot."""
 
     @delegating
@@ -215,13 +216,13 @@ def test_delegating_when_cancelled(where: str, depth: int) -> None:
         if depth > 1:
             await set_return_value(await yield_from(chain(depth - 1)))
             return
+        for item in first:
+            yield item
         try:
             with limit():
                 await forever()
         finally:
             await set_return_value(await yield_from(fallback()))
-        if depth < 0:
-            yield
 
     @delegating
     async def fallback() -> AsyncGenerator[Any, Any]:
@@ -246,7 +247,7 @@ def test_delegating_when_cancelled(where: str, depth: int) -> None:
 
     async def main() -> None:
         generator = chain(depth)
-        assert [item async for item in generator] == ["fallback"]
+        assert [item async for item in generator] == [*first, "fallback"]
         assert generator.return_value == "returned"
 
     run(where, main)

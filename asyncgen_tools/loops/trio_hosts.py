@@ -157,7 +157,7 @@ class TrioHosts(ABC):
                 nursery.start_soon(self.occupy, host, name=f"asyncgen_tools host of {host.name}")
         except BaseException as exc:
             error = failure_in(exc, trio.Cancelled)
-            if error is not None:
+            if error is not None:  # pragma: no branch  # else the run has crashed
                 report_unraisable(error, host.name)
 
     @trio.lowlevel.enable_ki_protection
