@@ -149,8 +149,7 @@ class AsyncioLoop(AsyncioHosts, SlicedLoop):
             del argument  # or an exception in it and this frame would keep each other alive
 
     def leave(self, host: Host) -> None:
-        # It is there still only if a signal strikes where a step ends; where tests have it strike, none can trace.
-        if (  # pragma: no cover
+        if (  # pragma: no cover  # true only if a signal strikes where a step ends; tests that do that cannot be traced
             host.task is not None and not host.body.gi_running and asyncio.current_task(self.loop) is host.task
         ):
             _set_running_loop(None)
